@@ -1,0 +1,10 @@
+//! A guest's memory: what is RAM, how it is reached, and how the guest's own page tables are walked.
+//!
+//! Guest memory is never a Rust reference: the guest's CPUs and devices change it at any time. It is
+//! copied with volatile accesses, or handed on as host-physical segments. Every address that a guest
+//! supplied goes through [`GuestMemory`], whose look-up is the one place that decides whether it is RAM.
+mod guest;
+mod walk;
+
+pub use guest::{GuestMemory, Layout, NotRam};
+pub use walk::{Access, AccessKind, WalkFault, translate};
