@@ -1,0 +1,6 @@
+//! Text that the kernel keeps: the log as a ring of entries, the screen as a grid of characters.
+mod log_ring;
+mod screen;
+
+pub use log_ring::{Entry, LogRing};
+pub use screen::Screen;
