@@ -1,1 +1,7 @@
+//! Management: what the operator says to the node, and what it answers.
 #![no_std]
+
+extern crate alloc;
+
+pub mod config;
+mod nearest;

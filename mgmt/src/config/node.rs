@@ -1,0 +1,58 @@
+//! `[node]` and `[console]`: what holds for the machine itself. A wrong key keeps its default.
+
+use alloc::string::{String, ToString};
+
+use super::section::Section;
+use super::value;
+
+/// The settings of this machine, `[node]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// The node's name, which is also its prompt. Default `node`.
+    pub name: String,
+    /// What to do when the last VM has stopped. Default [`OnIdle::Stay`].
+    pub on_idle: OnIdle,
+}
+
+/// What the node does when the last VM has stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnIdle {
+    /// `"stay"`: keep running and wait for the operator.
+    Stay,
+    /// `"poweroff"`: power the machine off.
+    PowerOff,
+}
+
+impl Default for Node {
+    fn default() -> Self {
+        Self { name: "node".to_string(), on_idle: OnIdle::Stay }
+    }
+}
+
+impl Node {
+    pub(super) fn read(mut section: Section<'_, '_>) -> Self {
+        let default = Self::default();
+        let words = [("stay", OnIdle::Stay), ("poweroff", OnIdle::PowerOff)];
+        let node = Self {
+            name: section.optional("name", value::name).unwrap_or(default.name),
+            on_idle: section.optional("on_idle", value::word(&words)).unwrap_or(default.on_idle),
+        };
+        section.finish();
+        node
+    }
+}
+
+/// The settings of the serial console, `[console]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Console {
+    /// The VM that the console is put into after boot; `None`: the shell.
+    pub attach: Option<String>,
+}
+
+impl Console {
+    pub(super) fn read(mut section: Section<'_, '_>) -> Self {
+        let console = Self { attach: section.optional("attach", value::name) };
+        section.finish();
+        console
+    }
+}

@@ -1,0 +1,260 @@
+//! Whole files: what is read, what is reported, and that nothing panics.
+
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use super::*;
+
+const EXAMPLE: &str = r#"
+[node]
+name = "n1"
+on_idle = "poweroff"        # power off when the last VM has stopped; default "stay"
+
+[console]
+attach = "debian"           # optional
+
+[[vm]]
+name = "debian"
+vcpus = 2
+memory = "512M"
+kernel = "vmlinuz"
+initrd = "initrd.img"
+cmdline = "console=ttyS0"
+autostart = true
+weight = 100
+restart = "on-crash"
+
+[[vm]]
+name = "bench"
+memory = "1G"
+kernel = 'bench\vmlinuz'
+initrd = "initrd.img"
+autostart = false
+cap = 50
+affinity = [1]
+"#;
+
+fn problems(file: &str) -> Vec<String> {
+    Config::parse(file.as_bytes()).problems.iter().map(ToString::to_string).collect()
+}
+
+/// A sound VM of this name, five lines.
+fn vm(name: &str) -> String {
+    format!("[[vm]]\nname = \"{name}\"\nmemory = \"64M\"\nkernel = \"k\"\n\n")
+}
+
+#[test]
+fn the_example_is_read_as_it_says() {
+    let parsed = Config::parse(EXAMPLE.as_bytes());
+    assert_eq!(parsed.problems, []);
+    let config = parsed.config;
+    assert_eq!(config.node, Node { name: "n1".into(), on_idle: OnIdle::PowerOff });
+    assert_eq!(config.console.attach.as_deref(), Some("debian"));
+    let debian = &config.vms[0];
+    assert_eq!((debian.vcpus, debian.memory), (2, 512 << 20));
+    assert_eq!(debian.cmdline, "console=ttyS0");
+    assert_eq!((debian.weight, debian.cap, debian.affinity.clone()), (100, None, None));
+    assert_eq!(debian.restart, Restart::OnCrash);
+    let bench = &config.vms[1];
+    assert!(debian.autostart && !bench.autostart);
+    assert_eq!((bench.vcpus, bench.weight, bench.restart), (1, 100, Restart::Never));
+    assert_eq!((bench.cap, bench.affinity.as_deref()), (Some(50), Some(&[1][..])));
+    assert_eq!(config.files(), ["vmlinuz", "initrd.img", "bench/vmlinuz"]);
+}
+
+#[test]
+fn an_empty_file_is_a_node_without_vms() {
+    let parsed = Config::parse(b"");
+    assert_eq!(parsed, Parsed::default());
+    assert_eq!(parsed.config.node.name, "node");
+}
+
+#[test]
+fn every_problem_is_reported_with_its_line_and_what_is_allowed() {
+    let file = "[node]\nnaem = \"x\"\non_idle = \"sleep\"\n[[vm]]\nname = \"A\"\nvcpus = 17\nmemory = \"1X\"\n\
+                autostart = 1\nrestart = \"maybe\"\n[netwrok]\n";
+    assert_eq!(
+        problems(file),
+        [
+            "purevisor.toml:2: unknown key naem in [node]; did you mean name?",
+            "purevisor.toml:3: on_idle = \"sleep\" is none of the choices; allowed: \"stay\", \"poweroff\"",
+            "purevisor.toml:4: this [[vm]] has no kernel; allowed: kernel = … is required",
+            "purevisor.toml:5: name = \"A\" is not a name; allowed: 1 to 63 of a-z, 0-9, '-', '_' and '.', in quotes",
+            "purevisor.toml:6: vcpus = 17 is out of range; allowed: an integer from 1 to 16",
+            "purevisor.toml:7: memory = \"1X\" is not a size; allowed: a string of a number and K, M, G or T, \
+             such as \"512M\": at least 16M, in whole MiB",
+            "purevisor.toml:8: autostart = 1 is neither true nor false; allowed: true, false",
+            "purevisor.toml:9: restart = \"maybe\" is none of the choices; allowed: \"never\", \"on-crash\", \"always\"",
+            "purevisor.toml:10: unknown section netwrok; allowed: [node], [console], [[vm]]",
+        ]
+    );
+}
+
+#[test]
+fn a_vm_with_a_problem_is_left_out_and_the_others_stay() {
+    let file = format!("{}[[vm]]\nname = \"b\"\nmemory = \"1\"\nkernel = \"k\"\n{}", vm("a"), vm("c"));
+    let parsed = Config::parse(file.as_bytes());
+    let names: Vec<&str> = parsed.config.vms.iter().map(|vm| vm.name.as_str()).collect();
+    assert_eq!(names, ["a", "c"]);
+    assert_eq!(parsed.left_out, ["b"]);
+    assert_eq!(parsed.problems.len(), 1);
+}
+
+#[test]
+fn a_wrong_node_key_keeps_its_default_and_the_rest_of_the_node() {
+    let parsed = Config::parse(b"[node]\nname = 5\non_idle = \"poweroff\"\n");
+    assert_eq!(parsed.config.node, Node { name: "node".into(), on_idle: OnIdle::PowerOff });
+    assert_eq!(parsed.problems.len(), 1);
+}
+
+#[test]
+fn a_syntax_error_spares_the_other_sections() {
+    let file = format!("[node]\nname = \"n1\"\n{}[[vm]]\nname = \"b\nmemory = \n{}", vm("a"), vm("c"));
+    let parsed = Config::parse(file.as_bytes());
+    assert_eq!(parsed.config.node.name, "n1");
+    assert_eq!(parsed.config.vms.len(), 2);
+    assert!(parsed.problems.iter().all(|p| (8..=10).contains(&p.line)), "{:?}", parsed.problems);
+    assert!(!parsed.problems.is_empty());
+}
+
+#[test]
+fn a_key_given_twice_leaves_its_vm_out() {
+    let file =
+        format!("[[vm]]\nname = \"a\"\nmemory = \"64M\"\nmemory = \"65M\"\nkernel = \"k\"\n{}", vm("b"));
+    let parsed = Config::parse(file.as_bytes());
+    assert_eq!(parsed.config.vms.len(), 1);
+    assert_eq!(
+        parsed.problems[0].to_string(),
+        "purevisor.toml:4: not valid TOML: duplicate key; this [[vm]] is left out"
+    );
+}
+
+#[test]
+fn a_second_vm_of_a_name_is_left_out() {
+    let file = format!("{}{}", vm("a"), vm("a"));
+    let parsed = Config::parse(file.as_bytes());
+    assert_eq!(parsed.config.vms.len(), 1);
+    assert_eq!(
+        parsed.problems[0].to_string(),
+        "purevisor.toml:6: VM \"a\" is defined on line 1; allowed: one VM of a name"
+    );
+    assert!(parsed.left_out.is_empty(), "the first VM of the name is there");
+}
+
+#[test]
+fn a_second_node_section_is_reported_and_the_first_counts() {
+    let parsed = Config::parse(b"[node]\nname = \"a\"\n[node]\nname = \"b\"\n");
+    assert_eq!(parsed.config.node.name, "a");
+    assert_eq!(
+        problems("[node]\n[node]\n"),
+        ["purevisor.toml:2: a second [node], the first is on line 1; allowed: one"]
+    );
+}
+
+#[test]
+fn attach_must_name_a_vm() {
+    let parsed = Config::parse(format!("[console]\nattach = \"debain\"\n{}", vm("debian")).as_bytes());
+    assert_eq!(parsed.config.console.attach, None);
+    assert_eq!(
+        parsed.problems[0].to_string(),
+        "purevisor.toml:1: [console] attach = \"debain\" names no VM; did you mean \"debian\"?"
+    );
+    let left_out = problems("[console]\nattach = \"a\"\n[[vm]]\nname = \"a\"\n");
+    assert!(left_out.iter().any(|p| p.contains("left out because of its own problem")), "{left_out:?}");
+}
+
+#[test]
+fn sections_of_the_wrong_type_are_reported() {
+    assert_eq!(
+        problems("node = 1\n"),
+        ["purevisor.toml:1: 1 is not a table; allowed: a line [node] with its keys below"]
+    );
+    assert_eq!(
+        problems("[vm]\nname = \"a\"\n"),
+        ["purevisor.toml:1: [vm] is one table; allowed: [[vm]] before each VM"]
+    );
+    assert_eq!(problems("vm = 1\n"), ["purevisor.toml:1: vm = 1; allowed: [[vm]] before each VM"]);
+    assert_eq!(problems("vm = [1]\n").len(), 1);
+    assert_eq!(problems("[vms]\n"), ["purevisor.toml:1: unknown section vms; did you mean [[vm]]?"]);
+}
+
+#[test]
+fn a_cap_beyond_the_vcpus_is_reported() {
+    let file = "[[vm]]\nname = \"a\"\nmemory = \"64M\"\nkernel = \"k\"\nvcpus = 2\ncap = 201\n";
+    assert!(problems(file)[0].contains("at most 200"), "{:?}", problems(file));
+    assert!(problems(&file.replace("201", "200")).is_empty());
+}
+
+#[test]
+fn messages_carry_no_control_characters_and_stay_short() {
+    let file =
+        format!("[node]\nname = \"\\u001b[2J{}\"\n\"k\\u0007{}\" = 1\n", "x".repeat(5000), "y".repeat(5000));
+    for problem in problems(&file) {
+        assert!(!problem.chars().any(char::is_control), "{problem}");
+        assert!(problem.len() < 300, "{problem}");
+    }
+}
+
+#[test]
+fn a_flood_of_problems_is_counted_not_kept() {
+    let parsed = Config::parse(format!("{}{}", "[\n".repeat(100_000), vm("a")).as_bytes());
+    assert_eq!(parsed.config.vms.len(), 1, "the VM behind them is still read");
+    assert!(parsed.problems.len() <= 101);
+    assert!(parsed.problems.last().is_some_and(|p| p.text.contains("more problems are not shown")));
+}
+
+/// A small generator: the tests repeat exactly (xorshift64, Marsaglia 2003).
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % bound as u64) as usize
+    }
+}
+
+#[test]
+fn random_bytes_never_panic() {
+    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    let alphabet = b"[]{}=\"'#.,\n\r\t \\abvmnode01-_\xff\xc3\xa9\0\x7f";
+    for _ in 0..20_000 {
+        let length = random.next(60);
+        let file: Vec<u8> = (0..length).map(|_| alphabet[random.next(alphabet.len())]).collect();
+        let parsed = Config::parse(&file);
+        assert!(parsed.problems.iter().all(|p| p.line >= 1));
+    }
+}
+
+#[test]
+fn mutations_of_a_sound_file_never_panic_and_what_is_read_is_sound() {
+    let mut random = Random(42);
+    for _ in 0..5_000 {
+        let mut file = EXAMPLE.as_bytes().to_vec();
+        for _ in 0..1 + random.next(4) {
+            let at = random.next(file.len());
+            match random.next(4) {
+                0 => file[at] = random.next(256) as u8,
+                1 => drop(file.remove(at)),
+                2 => file.insert(at, b"[]=\"'.#\n"[random.next(8)]),
+                _ => {
+                    let end = (at + random.next(80)).min(file.len());
+                    let piece = file[at..end].to_vec();
+                    let to = random.next(file.len());
+                    file.splice(to..to, piece);
+                }
+            }
+        }
+        let parsed = Config::parse(&file);
+        let lines = file.iter().filter(|b| **b == b'\n').count() + 1;
+        assert!(parsed.problems.iter().all(|p| (1..=lines).contains(&p.line)), "{:?}", parsed.problems);
+        for vm in &parsed.config.vms {
+            assert!((1..=MAX_VCPUS).contains(&vm.vcpus) && vm.memory >= 16 << 20 && !vm.kernel.is_empty());
+        }
+        if let Some(attach) = &parsed.config.console.attach {
+            assert!(parsed.config.vms.iter().any(|vm| vm.name == *attach));
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! `[[vm]]`: one virtual machine. Any problem leaves the VM out: half of what was asked for may be
+//! worse than nothing.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+
+use super::section::Section;
+use super::value;
+
+/// Most vCPUs of a VM.
+pub const MAX_VCPUS: u32 = 16;
+
+/// A virtual machine, as the operator wants it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VmConfig {
+    /// Its name, unique on the node.
+    pub name: String,
+    /// Number of virtual CPUs, 1 to [`MAX_VCPUS`]. Default 1.
+    pub vcpus: u32,
+    /// Memory in bytes: a multiple of 1 MiB, at least 16 MiB.
+    pub memory: u64,
+    /// Path of the kernel (Linux `bzImage` or ELF with a PVH note) on the boot volume.
+    pub kernel: String,
+    /// Path of the initial ramdisk on the boot volume.
+    pub initrd: Option<String>,
+    /// The kernel's command line. Default empty.
+    pub cmdline: String,
+    /// Whether the VM starts with the node. Default true.
+    pub autostart: bool,
+    /// Share of CPU time against other VMs, 1 to 10000. Default 100.
+    pub weight: u32,
+    /// Most CPU time of all its vCPUs together, in percent of one physical CPU; `None`: no limit.
+    pub cap: Option<u32>,
+    /// Physical CPUs that may run it, ascending; `None`: all. Whether they exist only the kernel knows.
+    pub affinity: Option<Vec<u32>>,
+    /// What happens when it stops. Default [`Restart::Never`].
+    pub restart: Restart,
+}
+
+/// What happens when a VM stops without the operator's doing. A reboot that the guest asks for always
+/// restarts it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Restart {
+    /// `"never"`: it stays off.
+    Never,
+    /// `"on-crash"`: started again after a triple fault or another failure, not after it powered off.
+    OnCrash,
+    /// `"always"`: started again whatever stopped it.
+    Always,
+}
+
+const RESTART: [(&str, Restart); 3] =
+    [("never", Restart::Never), ("on-crash", Restart::OnCrash), ("always", Restart::Always)];
+
+impl fmt::Display for Restart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Never => "never",
+            Self::OnCrash => "on-crash",
+            Self::Always => "always",
+        })
+    }
+}
+
+/// A `[[vm]]` that was read.
+pub(super) struct Read {
+    /// Its name, if that at least is sound.
+    pub name: Option<String>,
+    /// The VM, if all of it is sound.
+    pub vm: Option<VmConfig>,
+}
+
+impl VmConfig {
+    pub(super) fn read(mut section: Section<'_, '_>) -> Read {
+        let name = section.required("name", value::name);
+        let vcpus = section.optional("vcpus", value::integer(1..=MAX_VCPUS)).unwrap_or(1);
+        let memory = section.required("memory", value::memory);
+        let kernel = section.required("kernel", value::path);
+        let initrd = section.optional("initrd", value::path);
+        let cmdline = section.optional("cmdline", value::cmdline).unwrap_or_default();
+        let autostart = section.optional("autostart", value::boolean).unwrap_or(true);
+        let weight = section.optional("weight", value::integer(1..=10_000)).unwrap_or(100);
+        let cap = section.optional("cap", value::integer(1..=100 * MAX_VCPUS));
+        let affinity = section.optional("affinity", value::cpus);
+        let restart = section.optional("restart", value::word(&RESTART)).unwrap_or(Restart::Never);
+        if let Some(cap) = cap
+            && cap > 100 * vcpus
+        {
+            section.conflict(format!(
+                "cap = {cap} is more than vcpus = {vcpus} can use; allowed: percent of one CPU, at most {}",
+                100 * vcpus
+            ));
+        }
+        let sound = section.finish();
+        let vm = match (sound, name.clone(), memory, kernel) {
+            (true, Some(name), Some(memory), Some(kernel)) => Some(Self {
+                name,
+                vcpus,
+                memory,
+                kernel,
+                initrd,
+                cmdline,
+                autostart,
+                weight,
+                cap,
+                affinity,
+                restart,
+            }),
+            _ => None,
+        };
+        Read { name, vm }
+    }
+}
