@@ -11,13 +11,17 @@
 //! # State of the machine at the kernel's entry point
 //!
 //! - 64-bit long mode, interrupts disabled, one CPU running, boot services gone.
-//! - `EFER.NXE` and `CR0.WP` set; `CR3` is [`BootInfo::page_table`].
+//! - `EFER.NXE` and `CR0.WP` set; `CR3` is [`BootInfo::page_table`], of four levels. `CR4` is PAE,
+//!   OSFXSR and OSXMMEXCPT, and nothing else.
+//! - `GDTR`, `IDTR` and the segment registers are still the firmware's, and their tables lie in memory
+//!   that the map calls usable: the kernel loads its own before it lets anything else use memory, and
+//!   before anything can fault.
 //! - Mapped: all of physical memory (RAM and the 32-bit MMIO hole) at [`DIRECT_MAP`], writable, not
 //!   executable; the kernel image's segments at their linked addresses, each with only the rights its
 //!   program header asks for; and one identity-mapped trampoline in the lower half, which the kernel
 //!   unmaps.
-//! - `RSP` is the top of a stack of [`BOOT_STACK_BYTES`] in the direct map, 16-byte aligned as after a
-//!   `call` (System V ABI).
+//! - `RSP` is the top of a stack of [`BOOT_STACK_BYTES`] in the direct map, with a return address of
+//!   zero on it, aligned as after a `call` (System V ABI); `RBP` is zero. There is no guard page.
 //! - `RDI` is the direct-map address of the [`BootInfo`].
 #![no_std]
 
@@ -33,7 +37,7 @@ pub const DIRECT_MAP: u64 = 0xffff_8000_0000_0000;
 /// Size of the stack that the loader gives to the kernel's first CPU.
 pub const BOOT_STACK_BYTES: u64 = 64 * 1024;
 
-/// ELF section (and note name) by which the loader recognises a kernel and its version.
+/// ELF section (found by its name, so the file must keep its section headers) by which the loader recognises a kernel and its version.
 pub const NOTE_SECTION: &str = ".note.purevisor";
 /// Owner field of the note, with its terminating NUL, padded to a multiple of four.
 pub const NOTE_NAME: [u8; 12] = *b"PureVisor\0\0\0";
@@ -140,7 +144,8 @@ pub struct MemoryRegion {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct File {
-    /// The path as `purevisor.toml` spells it, UTF-8, not terminated.
+    /// The path as `purevisor.toml` spells it (after TOML's escapes, without a `file:` before it), UTF-8,
+    /// not terminated.
     pub name: Extent,
     /// The content; starts on a 4 KiB boundary. For a file that could not be read, the length is 0.
     pub data: Extent,
@@ -158,7 +163,7 @@ pub struct FileStatus(pub u32);
 impl FileStatus {
     /// The content is in memory.
     pub const LOADED: Self = Self(0);
-    /// No such file on the boot volume.
+    /// No such file on the boot volume, or a path that leaves the folder of `purevisor.toml`.
     pub const NOT_FOUND: Self = Self(1);
     /// The firmware reported an error while reading.
     pub const READ_ERROR: Self = Self(2);
