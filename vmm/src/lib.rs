@@ -30,6 +30,8 @@
 extern crate alloc;
 
 pub mod cpu;
+pub mod emulate;
 pub mod exit;
 pub mod memory;
+pub mod platform;
 pub mod time;

@@ -1,0 +1,2 @@
+//! The virtual PC around the vCPUs.
+pub mod map;
