@@ -29,9 +29,12 @@
 #![cfg_attr(not(test), no_std)]
 extern crate alloc;
 
+pub mod backend;
 pub mod cpu;
 pub mod emulate;
 pub mod exit;
+pub mod extended;
 pub mod memory;
 pub mod platform;
+pub mod svm;
 pub mod time;

@@ -1,0 +1,579 @@
+//! The back end of one vCPU: its VMCB and what the VMCB does not hold.
+use super::asid::{Asid, Renewal};
+use super::decode;
+use super::intercepts::{IRET, VINTR};
+use super::permission_maps::PermissionMaps;
+use super::processor::{Features, Processor};
+use super::vmcb::{self, Clean, Vmcb, event};
+use crate::backend::{Backend, HardwareMsr, InitialState};
+use crate::cpu::{Cr0, Cr4, Efer, Exception, Gpr, Registers, Rflags, Segment, SegmentRegister, Vector};
+use crate::exit::{Event, Exit};
+use crate::extended;
+use alloc::boxed::Box;
+use core::fmt;
+use mm::addr::Hpa;
+
+/// A vCPU on AMD-V.
+pub struct SvmVcpu {
+    vmcb: Box<Vmcb>,
+    #[cfg_attr(not(target_os = "none"), allow(dead_code))]
+    vmcb_address: Hpa,
+    /// General registers by number. RAX and RSP are copied from and to the VMCB around each entry, so
+    /// that all sixteen are alike in between.
+    gprs: [u64; 16],
+    features: Features,
+    asid: Asid,
+    /// What changed in the VMCB since the last exit.
+    changed: Clean,
+    /// An NMI handler runs: no further NMI until its IRET.
+    nmi_masked: bool,
+    /// Where an IRET that ends an NMI handler stands, until it was executed.
+    iret_at: Option<u64>,
+    tsc_aux: u64,
+}
+
+impl SvmVcpu {
+    /// A vCPU that is to be [`Backend::reset`] before it runs.
+    ///
+    /// `maps` is the physical address of a [`PermissionMaps`], `nested_root` of the VM's nested page
+    /// table. `physical` tells the physical address of an object on the hypervisor's heap.
+    pub fn new(maps: Hpa, nested_root: Hpa, features: Features, physical: impl Fn(*const u8) -> Hpa) -> Self {
+        let mut vmcb = vmcb::zeroed();
+        let control = &mut vmcb.control;
+        control.set_standing_intercepts(features);
+        control.iopm_base = maps.get();
+        control.msrpm_base = maps.get() + PermissionMaps::MSR_OFFSET;
+        control.nested_paging = 1;
+        control.nested_cr3 = nested_root.get();
+        control.virtual_interrupt = vmcb::V_INTR_MASKING;
+        let vmcb_address = physical((&raw const *vmcb).cast());
+        Self {
+            vmcb,
+            vmcb_address,
+            gprs: [0; 16],
+            features,
+            asid: Asid::default(),
+            changed: Clean::all(),
+            nmi_masked: false,
+            iret_at: None,
+            tsc_aux: 0,
+        }
+    }
+
+    fn change(&mut self, what: Clean) {
+        self.changed |= what;
+    }
+
+    /// Everything before VMRUN but the instruction.
+    #[inline]
+    fn prepare(&mut self, cpu: &mut Processor) {
+        let renewal = cpu.asids.renew(&mut self.asid);
+        let control = &mut self.vmcb.control;
+        if renewal == Renewal::Kept && self.features.contains(Features::CLEAN_BITS) {
+            control.clean = !self.changed.bits();
+        } else {
+            // New on this CPU: nothing of the VMCB is cached here.
+            control.clean = 0;
+            control.asid = self.asid.number;
+        }
+        control.tlb_control = if renewal == Renewal::NewAfterFlush { vmcb::TLB_FLUSH_ALL } else { 0 };
+        self.changed = Clean::empty();
+        self.vmcb.save.rax = self.gprs[Gpr::Rax as usize];
+        self.vmcb.save.rsp = self.gprs[Gpr::Rsp as usize];
+    }
+
+    /// Everything after #VMEXIT but the instructions.
+    #[inline]
+    fn conclude(&mut self) -> Exit {
+        self.gprs[Gpr::Rax as usize] = self.vmcb.save.rax;
+        self.gprs[Gpr::Rsp as usize] = self.vmcb.save.rsp;
+        self.vmcb.control.event_injection = 0;
+        let exit = self.vmcb.control.decode_exit(self.features, self.vmcb.save.cr2);
+        match exit {
+            Exit::InterruptWindow => self.want_interrupt_window(false),
+            Exit::NmiWindow => {
+                self.nmi_masked = false;
+                self.iret_at = Some(self.vmcb.save.rip);
+                self.vmcb.control.set_intercept(IRET, false);
+                self.change(Clean::INTERCEPTS);
+            }
+            _ => {}
+        }
+        exit
+    }
+
+    fn segment_slot(&mut self, register: SegmentRegister) -> &mut Segment {
+        let save = &mut self.vmcb.save;
+        match register {
+            SegmentRegister::Es => &mut save.es,
+            SegmentRegister::Cs => &mut save.cs,
+            SegmentRegister::Ss => &mut save.ss,
+            SegmentRegister::Ds => &mut save.ds,
+            SegmentRegister::Fs => &mut save.fs,
+            SegmentRegister::Gs => &mut save.gs,
+        }
+    }
+}
+
+impl Registers for SvmVcpu {
+    #[inline(always)]
+    fn gpr(&self, register: Gpr) -> u64 {
+        self.gprs[register as usize]
+    }
+
+    #[inline(always)]
+    fn set_gpr(&mut self, register: Gpr, value: u64) {
+        self.gprs[register as usize] = value;
+    }
+
+    #[inline(always)]
+    fn rip(&self) -> u64 {
+        self.vmcb.save.rip
+    }
+
+    #[inline(always)]
+    fn set_rip(&mut self, rip: u64) {
+        self.vmcb.save.rip = rip;
+    }
+
+    #[inline(always)]
+    fn rflags(&self) -> Rflags {
+        Rflags::from_bits_retain(self.vmcb.save.rflags)
+    }
+
+    #[inline(always)]
+    fn set_rflags(&mut self, flags: Rflags) {
+        self.vmcb.save.rflags = flags.bits();
+    }
+
+    #[inline(always)]
+    fn segment(&self, register: SegmentRegister) -> Segment {
+        let save = &self.vmcb.save;
+        match register {
+            SegmentRegister::Es => save.es,
+            SegmentRegister::Cs => save.cs,
+            SegmentRegister::Ss => save.ss,
+            SegmentRegister::Ds => save.ds,
+            SegmentRegister::Fs => save.fs,
+            SegmentRegister::Gs => save.gs,
+        }
+    }
+
+    #[inline(always)]
+    fn cr0(&self) -> Cr0 {
+        Cr0::from_bits_retain(self.vmcb.save.cr0)
+    }
+
+    #[inline(always)]
+    fn cr3(&self) -> u64 {
+        self.vmcb.save.cr3
+    }
+
+    #[inline(always)]
+    fn cr4(&self) -> Cr4 {
+        Cr4::from_bits_retain(self.vmcb.save.cr4)
+    }
+
+    #[inline(always)]
+    fn efer(&self) -> Efer {
+        // SVME must be set for VMRUN; the guest has not set it and does not see it.
+        Efer::from_bits_retain(self.vmcb.save.efer).difference(Efer::SVME)
+    }
+
+    #[inline(always)]
+    fn cpl(&self) -> u8 {
+        self.vmcb.save.cpl & 3
+    }
+
+    fn xmm(&self, register: u8) -> u128 {
+        extended::read_xmm(register)
+    }
+
+    fn set_xmm(&mut self, register: u8, value: u128) {
+        extended::write_xmm(register, value);
+    }
+}
+
+impl Backend for SvmVcpu {
+    type Cpu = Processor;
+
+    #[cfg(target_os = "none")]
+    #[inline]
+    #[allow(unsafe_code)] // The world switch.
+    fn enter(&mut self, cpu: &mut Processor) -> Exit {
+        self.prepare(cpu);
+        // SAFETY: a `Processor` exists only for a CPU on which SVM was enabled and whose host state
+        // VMSAVE has written; the VMCB was built by `new`, which gave it the VM's own nested page table
+        // and intercepts everything that could reach the host.
+        unsafe {
+            super::switch::run_guest(self.vmcb_address.get(), &raw mut self.gprs, cpu.host_state.get())
+        };
+        self.conclude()
+    }
+
+    /// There is no guest to enter in a test on the host: only the book-keeping around it is done.
+    #[cfg(not(target_os = "none"))]
+    fn enter(&mut self, cpu: &mut Processor) -> Exit {
+        self.prepare(cpu);
+        self.conclude()
+    }
+
+    #[inline]
+    fn next_rip(&self) -> Option<u64> {
+        let next = self.vmcb.control.next_rip;
+        (self.features.contains(Features::NEXT_RIP) && next != 0).then_some(next)
+    }
+
+    #[inline]
+    fn advance(&mut self, next_rip: u64) {
+        self.vmcb.save.rip = next_rip;
+        self.vmcb.control.interrupt_state &= !vmcb::INTERRUPT_SHADOW;
+    }
+
+    fn inject(&mut self, event: Event) {
+        self.vmcb.control.event_injection = match event {
+            Event::Interrupt(Vector(vector)) => event::VALID | event::INTERRUPT | u64::from(vector),
+            Event::Nmi => {
+                // The end of its handler is the next IRET.
+                self.nmi_masked = true;
+                self.iret_at = None;
+                self.vmcb.control.set_intercept(IRET, true);
+                self.change(Clean::INTERCEPTS);
+                event::VALID | event::NMI | u64::from(Vector::NMI.0)
+            }
+            Event::Exception(Exception { vector, error_code, fault_address }) => {
+                if let Some(address) = fault_address {
+                    self.set_cr2(address);
+                }
+                let code = error_code.map_or(0, |code| u64::from(code) << 32 | event::ERROR_CODE_VALID);
+                event::VALID | event::EXCEPTION | u64::from(vector.0) | code
+            }
+        };
+    }
+
+    #[inline]
+    fn interrupted_event(&mut self) -> Option<Event> {
+        let info = core::mem::take(&mut self.vmcb.control.exit_int_info);
+        if info & event::VALID == 0 {
+            return None;
+        }
+        let vector = Vector(info as u8);
+        match info & event::TYPE_MASK {
+            event::INTERRUPT => Some(Event::Interrupt(vector)),
+            event::NMI => Some(Event::Nmi),
+            event::EXCEPTION if !matches!(vector, Vector::BP | Vector::OF) => {
+                let error_code = (info & event::ERROR_CODE_VALID != 0).then_some((info >> 32) as u32);
+                Some(Event::Exception(Exception { vector, error_code, fault_address: None }))
+            }
+            // Raised by an instruction that RIP still points at.
+            _ => None,
+        }
+    }
+
+    #[inline]
+    fn interrupts_open(&self) -> bool {
+        self.vmcb.save.rflags & Rflags::IF.bits() != 0
+            && self.vmcb.control.interrupt_state & vmcb::INTERRUPT_SHADOW == 0
+    }
+
+    fn nmi_open(&self) -> bool {
+        !self.nmi_masked
+            && self.iret_at != Some(self.vmcb.save.rip)
+            && self.vmcb.control.interrupt_state & vmcb::INTERRUPT_SHADOW == 0
+    }
+
+    fn want_interrupt_window(&mut self, wanted: bool) {
+        if self.vmcb.control.intercepts(VINTR) == wanted {
+            return;
+        }
+        // A virtual interrupt of our own making is intercepted the moment that it could be taken.
+        self.vmcb.control.set_intercept(VINTR, wanted);
+        let state = &mut self.vmcb.control.virtual_interrupt;
+        if wanted {
+            *state |= vmcb::V_IRQ | vmcb::V_IGN_TPR;
+        } else {
+            *state &= !(vmcb::V_IRQ | vmcb::V_IGN_TPR);
+        }
+        self.change(Clean::INTERCEPTS | Clean::INTERRUPT);
+    }
+
+    fn want_nmi_window(&mut self) {
+        // While an NMI handler runs, its IRET is intercepted anyway; behind that or an interrupt shadow
+        // one more instruction is enough, and the next exit of any kind looks again.
+    }
+
+    fn set_cr0(&mut self, value: Cr0) {
+        let save = &mut self.vmcb.save;
+        save.cr0 = value.bits();
+        let mut efer = Efer::from_bits_retain(save.efer);
+        efer.set(Efer::LMA, efer.contains(Efer::LME) && value.contains(Cr0::PG));
+        save.efer = efer.bits();
+        self.change(Clean::CONTROL_REGISTERS);
+        self.flush_translations();
+    }
+
+    fn set_cr2(&mut self, value: u64) {
+        self.vmcb.save.cr2 = value;
+        self.change(Clean::CR2);
+    }
+
+    fn set_cr3(&mut self, value: u64) {
+        self.vmcb.save.cr3 = value;
+        self.change(Clean::CONTROL_REGISTERS);
+        self.flush_translations();
+    }
+
+    fn set_cr4(&mut self, value: Cr4) {
+        self.vmcb.save.cr4 = value.bits();
+        self.change(Clean::CONTROL_REGISTERS);
+        self.flush_translations();
+    }
+
+    fn set_efer(&mut self, value: Efer) {
+        self.vmcb.save.efer = value.union(Efer::SVME).bits();
+        self.change(Clean::CONTROL_REGISTERS);
+        self.flush_translations();
+    }
+
+    fn set_segment(&mut self, register: SegmentRegister, value: Segment) {
+        *self.segment_slot(register) = value;
+        if register == SegmentRegister::Ss {
+            self.vmcb.save.cpl = value.attributes.dpl();
+        }
+        self.change(Clean::SEGMENTS);
+    }
+
+    #[inline]
+    fn cr8(&self) -> u8 {
+        (self.vmcb.control.virtual_interrupt & vmcb::V_TPR_MASK) as u8
+    }
+
+    #[inline]
+    fn set_cr8(&mut self, value: u8) {
+        let state = &mut self.vmcb.control.virtual_interrupt;
+        let new = *state & !vmcb::V_TPR_MASK | u64::from(value) & vmcb::V_TPR_MASK;
+        if new != *state {
+            *state = new;
+            self.changed |= Clean::INTERRUPT;
+        }
+    }
+
+    fn msr(&self, msr: HardwareMsr) -> u64 {
+        let save = &self.vmcb.save;
+        match msr {
+            HardwareMsr::Star => save.star,
+            HardwareMsr::Lstar => save.lstar,
+            HardwareMsr::Cstar => save.cstar,
+            HardwareMsr::Sfmask => save.sfmask,
+            HardwareMsr::FsBase => save.fs.base,
+            HardwareMsr::GsBase => save.gs.base,
+            HardwareMsr::KernelGsBase => save.kernel_gs_base,
+            HardwareMsr::SysenterCs => save.sysenter_cs,
+            HardwareMsr::SysenterEsp => save.sysenter_esp,
+            HardwareMsr::SysenterEip => save.sysenter_eip,
+            HardwareMsr::Pat => save.g_pat,
+            HardwareMsr::DebugCtl => save.debug_ctl,
+            HardwareMsr::TscAux => self.tsc_aux,
+        }
+    }
+
+    fn set_msr(&mut self, msr: HardwareMsr, value: u64) {
+        let save = &mut self.vmcb.save;
+        match msr {
+            HardwareMsr::Star => save.star = value,
+            HardwareMsr::Lstar => save.lstar = value,
+            HardwareMsr::Cstar => save.cstar = value,
+            HardwareMsr::Sfmask => save.sfmask = value,
+            HardwareMsr::FsBase => save.fs.base = value,
+            HardwareMsr::GsBase => save.gs.base = value,
+            HardwareMsr::KernelGsBase => save.kernel_gs_base = value,
+            HardwareMsr::SysenterCs => save.sysenter_cs = value,
+            HardwareMsr::SysenterEsp => save.sysenter_esp = value,
+            HardwareMsr::SysenterEip => save.sysenter_eip = value,
+            HardwareMsr::Pat => {
+                save.g_pat = value;
+                self.change(Clean::NESTED_PAGING);
+            }
+            HardwareMsr::DebugCtl => {
+                save.debug_ctl = value;
+                self.change(Clean::LAST_BRANCH);
+            }
+            HardwareMsr::TscAux => self.tsc_aux = value,
+        }
+    }
+
+    fn set_tsc_offset(&mut self, offset: u64) {
+        self.vmcb.control.tsc_offset = offset;
+        self.change(Clean::INTERCEPTS);
+    }
+
+    fn reset(&mut self, state: &InitialState) {
+        let save = &mut self.vmcb.save;
+        [save.es, save.cs, save.ss, save.ds, save.fs, save.gs] = state.segments;
+        save.tr = state.tr;
+        save.ldtr = state.ldtr;
+        for (slot, table) in [(&mut save.gdtr, state.gdtr), (&mut save.idtr, state.idtr)] {
+            *slot = Segment { limit: u32::from(table.limit), base: table.base, ..Segment::default() };
+        }
+        save.cpl = state.segments[SegmentRegister::Ss as usize].attributes.dpl();
+        save.efer = state.efer.union(Efer::SVME).bits();
+        save.cr0 = state.cr0.bits();
+        save.cr3 = state.cr3;
+        save.cr4 = state.cr4.bits();
+        save.cr2 = 0;
+        save.dr6 = 0xffff_0ff0;
+        save.dr7 = 0x400;
+        save.rflags = state.rflags;
+        save.rip = state.rip;
+        // PAT at power-on (APM vol. 2, 7.8.2).
+        save.g_pat = 0x0007_0406_0007_0406;
+        save.debug_ctl = 0;
+        (save.star, save.lstar, save.cstar, save.sfmask, save.kernel_gs_base) = (0, 0, 0, 0, 0);
+        (save.sysenter_cs, save.sysenter_esp, save.sysenter_eip) = (0, 0, 0);
+        self.gprs = state.gprs;
+        let control = &mut self.vmcb.control;
+        control.interrupt_state = 0;
+        control.event_injection = 0;
+        control.exit_int_info = 0;
+        control.set_intercept(IRET, false);
+        control.set_intercept(VINTR, false);
+        control.virtual_interrupt = vmcb::V_INTR_MASKING;
+        self.nmi_masked = false;
+        self.iret_at = None;
+        self.tsc_aux = 0;
+        self.changed = Clean::all();
+        self.flush_translations();
+    }
+
+    fn flush_translations(&mut self) {
+        // An identifier of no generation: the next entry takes a fresh one, which has no translations.
+        self.asid = Asid::default();
+    }
+
+    fn diagnose(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (control, save) = (&self.vmcb.control, &self.vmcb.save);
+        write!(
+            f,
+            "SVM exit code {:#x} ({}), information {:#x} {:#x}; CR0 {:#x} CR3 {:#x} CR4 {:#x} EFER {:#x} \
+             RFLAGS {:#x} CS {:04x}:{:#x} attributes {:#x}",
+            control.exit_code,
+            decode::name(control.exit_code),
+            control.exit_info_1,
+            control.exit_info_2,
+            save.cr0,
+            save.cr3,
+            save.cr4,
+            save.efer,
+            save.rflags,
+            save.cs.selector,
+            save.rip,
+            save.cs.attributes.0,
+        )
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    pub fn zeroed_vmcb() -> Box<Vmcb> {
+        vmcb::zeroed()
+    }
+
+    fn vcpu() -> (SvmVcpu, Processor) {
+        let features = Features::NESTED_PAGING | Features::CLEAN_BITS;
+        let vcpu = SvmVcpu::new(Hpa::new(0x1000), Hpa::new(0x8000), features, |_| Hpa::new(0x2000));
+        (vcpu, Processor::new(0, 16, Hpa::new(0x3000)))
+    }
+
+    #[test]
+    fn an_injected_event_is_delivered_once() {
+        let (mut vcpu, mut cpu) = vcpu();
+        vcpu.inject(Event::Exception(Exception::page_fault(0x1234, crate::cpu::PageFaultCode::WRITE)));
+        assert_eq!(vcpu.vmcb.control.event_injection, 0x2_8000_0b0e);
+        assert_eq!(vcpu.vmcb.save.cr2, 0x1234);
+        vcpu.enter(&mut cpu);
+        assert_eq!(vcpu.vmcb.control.event_injection, 0);
+    }
+
+    #[test]
+    fn an_event_whose_delivery_was_interrupted_comes_back_unless_its_instruction_raises_it_again() {
+        let (mut vcpu, _) = vcpu();
+        let mut came_back = |info| {
+            vcpu.vmcb.control.exit_int_info = info;
+            let event = vcpu.interrupted_event();
+            assert_eq!(vcpu.interrupted_event(), None, "once");
+            event
+        };
+        assert_eq!(came_back(0x8000_0030), Some(Event::Interrupt(Vector(0x30))));
+        assert_eq!(came_back(0x8000_0202), Some(Event::Nmi));
+        assert_eq!(
+            came_back(0x10_8000_0b0d),
+            Some(Event::Exception(Exception {
+                vector: Vector::GP,
+                error_code: Some(0x10),
+                fault_address: None
+            }))
+        );
+        assert_eq!(came_back(0x8000_0480), None, "INT 0x80");
+        assert_eq!(came_back(0x8000_0303), None, "INT3");
+        assert_eq!(came_back(0x0000_0030), None, "not valid");
+    }
+
+    #[test]
+    fn an_nmi_masks_the_next_until_its_iret_was_executed() {
+        let (mut vcpu, mut cpu) = vcpu();
+        assert!(vcpu.nmi_open());
+        vcpu.inject(Event::Nmi);
+        assert!(!vcpu.nmi_open());
+        vcpu.vmcb.save.rip = 0x5000;
+        vcpu.vmcb.control.exit_code = 0x74;
+        assert_eq!(vcpu.enter(&mut cpu), Exit::NmiWindow);
+        assert!(!vcpu.nmi_open(), "the IRET itself is still to be executed");
+        vcpu.vmcb.save.rip = 0x6000;
+        assert!(vcpu.nmi_open());
+    }
+
+    #[test]
+    fn the_interrupt_window_is_a_virtual_interrupt_that_ignores_priority() {
+        let (mut vcpu, mut cpu) = vcpu();
+        vcpu.set_cr8(7);
+        vcpu.want_interrupt_window(true);
+        let state = vcpu.vmcb.control.virtual_interrupt;
+        assert_eq!(state & (vmcb::V_IRQ | vmcb::V_IGN_TPR), vmcb::V_IRQ | vmcb::V_IGN_TPR);
+        vcpu.vmcb.control.exit_code = 0x64;
+        assert_eq!(vcpu.enter(&mut cpu), Exit::InterruptWindow);
+        assert_eq!(vcpu.vmcb.control.virtual_interrupt & vmcb::V_IRQ, 0);
+        assert_eq!(vcpu.cr8(), 7);
+    }
+
+    #[test]
+    fn the_guest_does_not_see_that_svm_is_enabled() {
+        let (mut vcpu, _) = vcpu();
+        vcpu.set_efer(Efer::LME | Efer::SVME);
+        assert_eq!(vcpu.efer(), Efer::LME);
+        assert_ne!(vcpu.vmcb.save.efer & Efer::SVME.bits(), 0);
+    }
+
+    #[test]
+    fn what_changed_is_not_marked_clean_and_only_for_one_entry() {
+        let (mut vcpu, mut cpu) = vcpu();
+        vcpu.enter(&mut cpu);
+        assert_eq!(vcpu.vmcb.control.clean, 0, "the first entry on a CPU");
+        vcpu.set_cr2(1);
+        vcpu.enter(&mut cpu);
+        assert_eq!(vcpu.vmcb.control.clean & Clean::all().bits(), Clean::all().difference(Clean::CR2).bits());
+        vcpu.enter(&mut cpu);
+        assert_eq!(vcpu.vmcb.control.clean & Clean::all().bits(), Clean::all().bits());
+    }
+
+    #[test]
+    fn a_flush_takes_a_fresh_identifier() {
+        let (mut vcpu, mut cpu) = vcpu();
+        vcpu.enter(&mut cpu);
+        let before = vcpu.vmcb.control.asid;
+        vcpu.flush_translations();
+        vcpu.enter(&mut cpu);
+        assert_ne!(vcpu.vmcb.control.asid, before);
+    }
+}
