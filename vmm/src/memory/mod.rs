@@ -4,6 +4,7 @@
 //! copied with volatile accesses, or handed on as host-physical segments. Every address that a guest
 //! supplied goes through [`GuestMemory`], whose look-up is the one place that decides whether it is RAM.
 mod guest;
+pub mod nested;
 mod walk;
 
 pub use guest::{GuestMemory, Layout, NotRam};
