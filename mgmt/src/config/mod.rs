@@ -28,9 +28,9 @@
 //! Not done here: whether the files exist and the memory and CPUs suffice, which only the loader and
 //! the kernel know.
 //!
-//! Flow: bytes → [`document`] (TOML, in parts where it is broken) → [`section`] (the keys of one table,
-//! by the readers in [`value`]) → one file per section ([`node`], [`vm`]). A new key is one line in its
-//! section's `read`; a new section is a file with a `read` and an arm in [`Reader::section`].
+//! Flow: bytes → `document` (TOML, in parts where it is broken) → `section` (the keys of one table,
+//! by the readers in `value`) → one file per section (`node`, `vm`). A new key is one line in its
+//! section's `read`; a new section is a file with a `read` and an arm in `Reader::section`.
 
 mod document;
 mod node;
@@ -52,7 +52,7 @@ pub use document::MAX_BYTES;
 pub use node::{Console, Node, OnIdle};
 use problem::Problems;
 pub use problem::{FILE, Problem};
-pub use value::{MAX_CMDLINE, MAX_CPU, MAX_NAME, MAX_PATH};
+pub use value::{MAX_CMDLINE, MAX_CPU, MAX_NAME, MAX_PATH, normal_path};
 pub use vm::{MAX_VCPUS, Restart, VmConfig};
 
 use crate::nearest::nearest;

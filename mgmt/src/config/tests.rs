@@ -187,6 +187,18 @@ fn a_cap_beyond_the_vcpus_is_reported() {
 }
 
 #[test]
+fn a_kernel_sized_stack_is_enough_for_any_file() {
+    extern crate std;
+    let deep = format!("x = {}1{}\n", "[".repeat(8), "]".repeat(8));
+    let dotted = "[[vm]]\na.b.c.d.e.f.g.h.i = { j = { k.l.m.n = [[1]] } }\n";
+    for file in [EXAMPLE.to_string(), deep, dotted.to_string(), "[\n".repeat(1000), "[".repeat(1 << 20)] {
+        let small = std::thread::Builder::new().stack_size(32 << 10);
+        let parse = move || Config::parse(file.as_bytes()).problems.len();
+        small.spawn(parse).expect("a thread starts").join().expect("it parsed");
+    }
+}
+
+#[test]
 fn messages_carry_no_control_characters_and_stay_short() {
     let file =
         format!("[node]\nname = \"\\u001b[2J{}\"\n\"k\\u0007{}\" = 1\n", "x".repeat(5000), "y".repeat(5000));

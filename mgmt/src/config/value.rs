@@ -110,32 +110,35 @@ fn bytes(text: &str) -> Option<u64> {
     number.parse::<u64>().ok()?.checked_mul(1 << shift)
 }
 
-/// A file on the boot volume, relative to its root (to the folder of `purevisor.toml` for
-/// `cargo xtask image`): `/` or `\` between the parts, which may not leave the root. Returned with
-/// `/` and without empty and `.` parts.
+/// A file on the boot volume, as [`normal_path`] takes it.
 pub(super) fn path(value: &DeValue<'_>) -> Read<String> {
     let allowed = "a path below this file's folder, such as \"vmlinuz\" or \"debian/initrd.img\"";
-    let path = text(value, allowed)?;
-    let refuse = |why: &str| Err(Refused::new(why, allowed));
+    normal_path(text(value, allowed)?).map_err(|why| Refused::new(why, allowed))
+}
+
+/// The one way to write a path on the boot volume: relative to the folder of `purevisor.toml`, with `/`
+/// between its parts and without empty and `.` parts. Takes `/` and `\` between the parts. On failure:
+/// what the path does wrong, as the end of a sentence that begins with the path.
+pub fn normal_path(path: &str) -> Result<String, &'static str> {
     if path.len() > MAX_PATH {
-        return refuse("is too long");
+        return Err("is too long");
     }
     if path.starts_with(['/', '\\']) {
-        return refuse("is an absolute path");
+        return Err("is an absolute path");
     }
     let parts: Vec<&str> = path.split(['/', '\\']).filter(|part| !part.is_empty() && *part != ".").collect();
     if parts.is_empty() {
-        return refuse("names no file");
+        return Err("names no file");
     }
     for part in &parts {
         if *part == ".." {
-            return refuse("leaves the folder by \"..\"");
+            return Err("leaves the folder by \"..\"");
         }
         // What FAT, the boot volume's file system, can't name or changes silently (Microsoft FAT
         // specification, section 7, "long names").
         let forbidden = |c: char| c.is_control() || "\"*:<>?|".contains(c);
         if part.contains(forbidden) || part.ends_with(['.', ' ']) {
-            return refuse("has a name that a boot volume can't hold");
+            return Err("has a name that a boot volume can't hold");
         }
     }
     Ok(parts.join("/"))

@@ -9,7 +9,7 @@
 //! is bounded by [`MAX_LINE`] and the history's limit. The echo of plain typing is the character alone;
 //! any other change redraws the row once per [`Editor::refresh`], however many keys came before it.
 //!
-//! Flow: bytes → [`keys`] → the edit → `out`; [`history`] and [`columns`] serve it.
+//! Flow: bytes → [`keys`] → the edit → `out`; `history` and `columns` serve it.
 
 mod columns;
 mod history;

@@ -1,0 +1,224 @@
+//! The table of commands: what may be typed, what it means, and what does it. The parser, `help` and
+//! completion all read this one table, so that a new command is one entry.
+
+use alloc::format;
+use alloc::string::String;
+use core::fmt;
+
+use super::node::{Node, NodeError, VmAction};
+use super::{machine, power, topics, vm};
+
+/// An argument of a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Arg {
+    /// The name of a VM, required.
+    Vm,
+    /// A word that may be given.
+    Flag(&'static str),
+    /// A number that may be given.
+    Count,
+    /// Words of commands that may be given: the rest of the line.
+    Topic,
+}
+
+/// What was given for the arguments.
+#[derive(Debug, Default)]
+pub(super) struct Given<'l> {
+    /// For [`Arg::Vm`]; the name of a VM that was there a moment ago.
+    pub vm: &'l str,
+    /// For [`Arg::Flag`].
+    pub flag: bool,
+    /// For [`Arg::Count`].
+    pub count: Option<usize>,
+    /// For [`Arg::Topic`].
+    pub topic: &'l [&'l str],
+}
+
+/// What the session does after a command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Shows the prompt.
+    Prompt,
+    /// Clears the screen and shows the prompt.
+    Clear,
+    /// Goes to the console of this VM.
+    Attach(String),
+    /// Shows the live overview until a key is pressed.
+    Top,
+    /// Shows log entries after this one (`None`: all) as they come, until a key is pressed.
+    Follow(Option<u64>),
+}
+
+/// Why a command could not do its work.
+#[derive(Debug)]
+pub(super) enum Failure {
+    Node(NodeError),
+    Output(fmt::Error),
+}
+
+impl From<NodeError> for Failure {
+    fn from(error: NodeError) -> Self {
+        Self::Node(error)
+    }
+}
+
+impl From<fmt::Error> for Failure {
+    fn from(error: fmt::Error) -> Self {
+        Self::Output(error)
+    }
+}
+
+/// Does a command's work, writing what the operator is to read.
+pub(super) type Run = fn(&mut dyn Node, &Given<'_>, &mut dyn fmt::Write) -> Result<Next, Failure>;
+
+/// An entry of the table.
+pub(super) struct Command {
+    /// The words that name it.
+    pub words: &'static [&'static str],
+    pub args: &'static [Arg],
+    /// One line for the list.
+    pub help: &'static str,
+    /// What else there is to know; may be empty.
+    pub more: &'static str,
+    pub run: Run,
+}
+
+impl Command {
+    /// How to write it: `vm start NAME`.
+    pub fn usage(&self) -> String {
+        let mut usage = self.words.join(" ");
+        for arg in self.args {
+            usage.push_str(&match arg {
+                Arg::Vm => " NAME".into(),
+                Arg::Flag(flag) => format!(" [{flag}]"),
+                Arg::Count => " [N]".into(),
+                Arg::Topic => " [COMMAND]".into(),
+            });
+        }
+        usage
+    }
+}
+
+/// All commands, in the order of `help`.
+pub(super) static COMMANDS: &[Command] = &[
+    Command {
+        words: &["vm", "list"],
+        args: &[],
+        help: "all VMs and what they are doing",
+        more: "CPU TIME counts all vCPUs since the VM's start.",
+        run: vm::list,
+    },
+    Command {
+        words: &["vm", "info"],
+        args: &[Arg::Vm],
+        help: "a VM in detail: state, vCPUs, exits, memory, configuration",
+        more: "",
+        run: vm::info,
+    },
+    Command {
+        words: &["vm", "start"],
+        args: &[Arg::Vm],
+        help: "start a VM that is off",
+        more: "",
+        run: |node, given, out| vm::control(node, given, VmAction::Start, "starts", out),
+    },
+    Command {
+        words: &["vm", "stop"],
+        args: &[Arg::Vm],
+        help: "press a VM's power button, so that it shuts down",
+        more: "The guest decides when it powers off, or whether; 'vm kill' does not ask it.",
+        run: |node, given, out| vm::control(node, given, VmAction::Stop, "is asked to shut down", out),
+    },
+    Command {
+        words: &["vm", "kill"],
+        args: &[Arg::Vm],
+        help: "stop a VM at once",
+        more: "As if its power were cut: the guest can lose what it has not written to disk.",
+        run: |node, given, out| vm::control(node, given, VmAction::Kill, "is stopped", out),
+    },
+    Command {
+        words: &["vm", "reset"],
+        args: &[Arg::Vm],
+        help: "press a VM's reset button",
+        more: "The guest starts anew at once and can lose what it has not written to disk.",
+        run: |node, given, out| vm::control(node, given, VmAction::Reset, "is reset", out),
+    },
+    Command {
+        words: &["vm", "pause"],
+        args: &[Arg::Vm],
+        help: "hold a VM's vCPUs",
+        more: "Its memory stays; 'vm resume' lets it go on.",
+        run: |node, given, out| vm::control(node, given, VmAction::Pause, "is paused", out),
+    },
+    Command {
+        words: &["vm", "resume"],
+        args: &[Arg::Vm],
+        help: "let a paused VM go on",
+        more: "",
+        run: |node, given, out| vm::control(node, given, VmAction::Resume, "goes on", out),
+    },
+    Command {
+        words: &["vm", "console"],
+        args: &[Arg::Vm],
+        help: "go to a VM's serial console; Ctrl-] comes back",
+        more: "First what the VM printed before is shown. All keys but Ctrl-] go to the VM.",
+        run: vm::console,
+    },
+    Command {
+        words: &["node", "info"],
+        args: &[],
+        help: "this machine and the hypervisor on it",
+        more: "",
+        run: machine::info,
+    },
+    Command {
+        words: &["cpu"],
+        args: &[],
+        help: "physical CPUs and how busy they were since power-on",
+        more: "GUEST is time in VMs, HYPERVISOR what PureVisor itself needs; 'top' shows the last second.",
+        run: machine::cpus,
+    },
+    Command { words: &["mem"], args: &[], help: "where the memory is", more: "", run: machine::memory },
+    Command {
+        words: &["log"],
+        args: &[Arg::Count, Arg::Flag("-f")],
+        help: "the last N messages (20); -f shows new ones as they come",
+        more: "Any key ends 'log -f'.",
+        run: machine::log,
+    },
+    Command {
+        words: &["top"],
+        args: &[],
+        help: "CPUs and VMs live; any key ends it",
+        more: "",
+        run: |_, _, _| Ok(Next::Top),
+    },
+    Command {
+        words: &["help"],
+        args: &[Arg::Topic],
+        help: "all commands, or one",
+        more: "",
+        run: topics::help,
+    },
+    Command {
+        words: &["clear"],
+        args: &[],
+        help: "clear the screen",
+        more: "",
+        run: |_, _, _| Ok(Next::Clear),
+    },
+    Command {
+        words: &["poweroff"],
+        args: &[Arg::Flag("--now")],
+        help: "power the machine off, after its VMs have shut down",
+        more: "Running VMs have 60 seconds to shut down; --now does not ask them.",
+        run: power::off,
+    },
+    Command {
+        words: &["reboot"],
+        args: &[Arg::Flag("--now")],
+        help: "reboot the machine, after its VMs have shut down",
+        more: "Running VMs have 60 seconds to shut down; --now does not ask them.",
+        run: power::reboot,
+    },
+];

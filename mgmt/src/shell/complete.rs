@@ -1,0 +1,43 @@
+//! What TAB offers.
+
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use super::command::{Arg, COMMANDS};
+use super::node::Node;
+
+/// The words that can stand where the cursor is, sorted, and how many characters of them are typed.
+pub fn complete(before_cursor: &str, node: &dyn Node) -> (usize, Vec<String>) {
+    let word_start = before_cursor.rfind(' ').map_or(0, |space| space + 1);
+    let (done, word) = before_cursor.split_at(word_start);
+    let done: Vec<&str> = done.split_whitespace().collect();
+    let mut candidates = Vec::new();
+    offer(&done, node, &mut candidates);
+    candidates.retain(|candidate| candidate.starts_with(word));
+    candidates.sort_unstable();
+    candidates.dedup();
+    (word.chars().count(), candidates)
+}
+
+/// All words that can follow `done`.
+fn offer(done: &[&str], node: &dyn Node, candidates: &mut Vec<String>) {
+    for command in COMMANDS {
+        if let Some(next) = command.words.get(done.len()) {
+            if command.words.starts_with(done) {
+                candidates.push(next.to_string());
+            }
+        } else if let Some(given) = done.strip_prefix(command.words) {
+            for arg in command.args {
+                match arg {
+                    Arg::Vm if given.is_empty() => {
+                        candidates.extend(node.vms().into_iter().map(|vm| vm.name))
+                    }
+                    Arg::Flag(flag) if !given.contains(flag) => candidates.push(flag.to_string()),
+                    // `help` itself is a command: one level of it is enough.
+                    Arg::Topic if given.first() != Some(&"help") => offer(given, node, candidates),
+                    Arg::Vm | Arg::Flag(_) | Arg::Count | Arg::Topic => {}
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! The `vm` commands.
+
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::cmp::Reverse;
+use core::fmt;
+
+use super::command::{Failure, Given, Next};
+use super::human::{Count, Share, Size, Span};
+use super::machine::on_one_line;
+use super::node::{Node, VmAction, VmInfo};
+use super::table::Table;
+
+/// Kinds of exits that `vm info` lists.
+const EXIT_KINDS: usize = 12;
+
+/// `vm list`.
+pub(super) fn list(node: &mut dyn Node, _: &Given<'_>, out: &mut dyn fmt::Write) -> Result<Next, Failure> {
+    let vms = node.vms();
+    if vms.is_empty() {
+        writeln!(out, "No VMs: purevisor.toml has none, or none without a problem ('log' tells).")?;
+        return Ok(Next::Prompt);
+    }
+    let mut table =
+        Table::new(&["NAME", "STATE", ">VCPUS", ">MEMORY", ">CPU TIME", ">UP", ">RESTARTS", "REASON"]);
+    for vm in vms {
+        table.row([
+            vm.name,
+            vm.state.to_string(),
+            vm.vcpus.to_string(),
+            Size(vm.memory).to_string(),
+            Span(vm.cpu_time).to_string(),
+            vm.uptime.map_or("-".to_string(), |up| Span(up).to_string()),
+            vm.restarts.to_string(),
+            on_one_line(&vm.reason.unwrap_or_default()),
+        ]);
+    }
+    write!(out, "{table}")?;
+    Ok(Next::Prompt)
+}
+
+/// `vm start`, `stop`, `kill`, `reset`, `pause`, `resume`: `done` completes "VM …".
+pub(super) fn control(
+    node: &mut dyn Node,
+    given: &Given<'_>,
+    action: VmAction,
+    done: &str,
+    out: &mut dyn fmt::Write,
+) -> Result<Next, Failure> {
+    node.control(given.vm, action)?;
+    writeln!(out, "{} {done}.", given.vm)?;
+    Ok(Next::Prompt)
+}
+
+/// `vm console NAME`.
+pub(super) fn console(_: &mut dyn Node, given: &Given<'_>, _: &mut dyn fmt::Write) -> Result<Next, Failure> {
+    Ok(Next::Attach(given.vm.to_string()))
+}
+
+/// `vm info NAME`.
+pub(super) fn info(
+    node: &mut dyn Node,
+    given: &Given<'_>,
+    out: &mut dyn fmt::Write,
+) -> Result<Next, Failure> {
+    let info = node.vm(given.vm)?;
+    state(&info, out)?;
+    configuration(&info, out)?;
+    vcpus(&info, out)?;
+    exits(&info, out)?;
+    Ok(Next::Prompt)
+}
+
+fn state(info: &VmInfo, out: &mut dyn fmt::Write) -> fmt::Result {
+    let vm = &info.summary;
+    writeln!(out, "name      {}", vm.name)?;
+    match &vm.reason {
+        Some(reason) => writeln!(out, "state     {}: {}", vm.state, on_one_line(reason))?,
+        None => writeln!(out, "state     {}", vm.state)?,
+    }
+    if let Some(up) = vm.uptime {
+        writeln!(out, "up        {}", Span(up))?;
+    }
+    writeln!(out, "restarts  {}", vm.restarts)?;
+    writeln!(out, "CPU time  {}", Span(vm.cpu_time))?;
+    writeln!(out, "memory    {}, and {} for tables and devices", Size(vm.memory), Size(info.overhead))
+}
+
+fn configuration(info: &VmInfo, out: &mut dyn fmt::Write) -> fmt::Result {
+    let config = &info.config;
+    writeln!(out, "kernel    {}", config.kernel)?;
+    writeln!(out, "initrd    {}", config.initrd.as_deref().unwrap_or("none"))?;
+    writeln!(out, "cmdline   {}", config.cmdline)?;
+    let cap = config.cap.map_or("none".to_string(), |cap| format!("{cap} % of a CPU"));
+    let affinity = config.affinity.as_ref().map_or("all CPUs".to_string(), |cpus| {
+        let cpus: Vec<String> = cpus.iter().map(u32::to_string).collect();
+        format!("CPUs {}", cpus.join(", "))
+    });
+    writeln!(out, "schedule  weight {}, cap {cap}, {affinity}", config.weight)?;
+    let starts = if config.autostart { "with the node" } else { "by 'vm start'" };
+    writeln!(out, "starts    {starts}; restart: {}", config.restart)
+}
+
+fn vcpus(info: &VmInfo, out: &mut dyn fmt::Write) -> fmt::Result {
+    if info.vcpus.is_empty() {
+        return Ok(());
+    }
+    let mut table = Table::new(&[">VCPU", "STATE", ">CPU", ">CPU TIME", ">EXITS"]);
+    for (index, vcpu) in info.vcpus.iter().enumerate() {
+        table.row([
+            index.to_string(),
+            vcpu.state.to_string(),
+            vcpu.cpu.map_or("-".to_string(), |cpu| cpu.to_string()),
+            Span(vcpu.cpu_time).to_string(),
+            Count(vcpu.exits.iter().map(|(_, count)| *count).sum()).to_string(),
+        ]);
+    }
+    write!(out, "\n{table}")
+}
+
+/// The kinds of exits of all vCPUs together, the most frequent first.
+fn exits(info: &VmInfo, out: &mut dyn fmt::Write) -> fmt::Result {
+    let mut by_kind: BTreeMap<&str, u64> = BTreeMap::new();
+    for (kind, count) in info.vcpus.iter().flat_map(|vcpu| &vcpu.exits) {
+        *by_kind.entry(kind).or_default() += count;
+    }
+    let mut kinds: Vec<(&str, u64)> = by_kind.into_iter().filter(|(_, count)| *count > 0).collect();
+    if kinds.is_empty() {
+        return Ok(());
+    }
+    kinds.sort_by_key(|(_, count)| Reverse(*count));
+    let all: u64 = kinds.iter().map(|(_, count)| *count).sum();
+    let mut table = Table::new(&["EXIT", ">NUMBER", ">SHARE"]);
+    let row = |kind: &str, count: u64| {
+        [
+            kind.to_string(),
+            Count(count).to_string(),
+            Share { part: count.into(), whole: all.into() }.to_string(),
+        ]
+    };
+    for (kind, count) in kinds.iter().take(EXIT_KINDS) {
+        table.row(row(kind, *count));
+    }
+    let others: u64 = kinds.iter().skip(EXIT_KINDS).map(|(_, count)| *count).sum();
+    if others > 0 {
+        table.row(row("others", others));
+    }
+    write!(out, "\n{table}")
+}
