@@ -86,6 +86,37 @@ fn blocks_never_overlap_and_join_again_when_all_are_free() {
 }
 
 #[test]
+fn arbitrary_frees_succeed_exactly_for_what_is_held() {
+    let arena = Arena::new(GIB, 4 * MIB);
+    let mut frames = allocator(&arena);
+    let mut random = Random::new(2);
+    let mut held = std::collections::BTreeMap::new();
+    let mut freed = 0;
+    for _ in 0..500_000 {
+        if random.below(8) == 0 {
+            let order = random.below(6) as Order;
+            held.extend(frames.allocate(order).map(|block| (block, order)));
+        } else {
+            // Somewhere in the arena or near it, sometimes not on a frame.
+            let skew = if random.below(50) == 0 { random.below(PAGE) } else { 0 };
+            let block = Hpa::new(GIB - 16 * PAGE + random.below(1056) * PAGE + skew);
+            let order = random.below(8) as Order;
+            let mine = held.get(&block) == Some(&order);
+            assert_eq!(free(&mut frames, block, order).is_ok(), mine, "{block} {order}");
+            if mine {
+                held.remove(&block);
+                freed += 1;
+            }
+        }
+    }
+    assert!(freed > 10_000);
+    for (block, order) in held {
+        free(&mut frames, block, order).unwrap();
+    }
+    assert_eq!(frames.free_bytes(), frames.total_bytes());
+}
+
+#[test]
 fn a_request_fails_only_when_no_block_of_its_size_is_free() {
     let arena = Arena::new(GIB, 4 * MIB);
     let mut frames = allocator(&arena);

@@ -39,9 +39,10 @@ unsafe impl<P: Platform> GlobalAlloc for Heap<P> {
     #[inline]
     unsafe fn dealloc(&self, object: *mut u8, layout: Layout) {
         let _guard = P::enter();
-        let Some(object) = NonNull::new(object) else { return };
-        // SAFETY: `object` was allocated with this layout, so it is at least as large as its class or run.
+        // SAFETY: `object` was allocated with this layout, so it is not null and at least as large as its
+        // class or run. The platform's guard makes this CPU's cache ours, and no other borrow of it lives.
         unsafe {
+            let object = NonNull::new_unchecked(object);
             let Some(class) = class_of(layout) else { return self.free_large(object, layout) };
             poison::bury(object, usize::from(CLASSES[class].size), true);
             let Some(cpu) = self.existing_cpu() else { return self.first_free(object, class) };

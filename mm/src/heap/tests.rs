@@ -130,41 +130,45 @@ fn cpus_share_the_heap_and_free_what_others_allocated() {
     let arena = Arena::new(GIB, 64 * MIB);
     let heap = heap(&arena);
     let (senders, receivers): (Vec<_>, Vec<_>) = (0..4).map(|_| mpsc::sync_channel::<Held>(1000)).unzip();
-    thread::scope(|scope| {
-        for (cpu, receiver) in receivers.into_iter().enumerate() {
+    let receivers: Vec<_> = thread::scope(|scope| {
+        let cpu = |(number, receiver): (usize, mpsc::Receiver<Held>)| {
             let (senders, heap) = (senders.clone(), &heap);
             scope.spawn(move || {
-                CPU.set(cpu);
-                let mut random = Random::new(cpu as u64 + 10);
-                let mut held = Vec::new();
+                CPU.set(number);
+                let mut random = Random::new(number as u64 + 10);
+                let mut held: Vec<Held> = Vec::new();
                 for step in 0..50_000u32 {
                     match random.below(5) {
                         0 | 1 => held.extend(Held::new(heap, random_layout(&mut random), step as u8)),
                         2 | 3 if !held.is_empty() => {
-                            let object: Held = held.swap_remove(random.below(held.len() as u64) as usize);
+                            let object = held.swap_remove(random.below(held.len() as u64) as usize);
                             let to = &senders[random.below(4) as usize];
-                            if let Err(
-                                mpsc::TrySendError::Full(object) | mpsc::TrySendError::Disconnected(object),
-                            ) = to.try_send(object)
-                            {
-                                object.free(heap);
+                            match to.try_send(object) {
+                                Ok(()) => {}
+                                Err(mpsc::TrySendError::Full(object)) => object.free(heap),
+                                Err(mpsc::TrySendError::Disconnected(_)) => panic!("a CPU has stopped"),
                             }
                         }
                         _ => receiver.try_iter().for_each(|object| object.free(heap)),
                     }
                 }
                 held.into_iter().for_each(|object| object.free(heap));
-                drop(senders);
-                // The others may send until they are done.
-                let rest: Vec<Held> = receiver.try_iter().collect();
-                rest.into_iter().for_each(|object| object.free(heap));
-                heap.trim();
                 receiver
-            });
-        }
+            })
+        };
+        let cpus: Vec<_> = receivers.into_iter().enumerate().map(cpu).collect();
+        cpus.into_iter().map(|cpu| cpu.join().unwrap()).collect()
     });
+    // What was under way when its receiver had finished.
+    receivers.iter().flat_map(|r| r.try_iter()).for_each(|object| object.free(&heap));
+    for number in 0..4 {
+        CPU.set(number);
+        heap.trim();
+    }
     let usage = heap.usage();
-    assert!(usage.free > 0 && usage.free <= usage.total);
+    assert_eq!((usage.slabs, usage.large), (0, 0));
+    // Each CPU's cache takes a frame.
+    assert_eq!((usage.frames, usage.free), (4 * PAGE, usage.total - 4 * PAGE));
 }
 
 #[test]

@@ -69,8 +69,8 @@ pub(super) struct Chain {
     head: Option<Hpa>,
 }
 
-/// End of a chain. Frame 0 can be a link, so the end is an address that is no frame's.
-const END: u64 = 0x800;
+/// End of a chain. Frame 0 can be a link, so the end lies beyond the 52 bits of physical addresses.
+const END: u64 = 1 << 62;
 
 impl Chain {
     pub const EMPTY: Self = Self { head: None };

@@ -120,6 +120,7 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
         let tables = self.tables_to_map(Some(self.root), LEVELS, span, &target)?;
         let mut reserve = Chain::reserve(&mut self.memory, tables)?;
         self.fill(self.root, LEVELS, span, &target, &mut reserve);
+        debug_assert!(reserve.is_empty(), "tables were counted that were not needed");
         Ok(())
     }
 
@@ -140,6 +141,7 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
         let mut reserve = Chain::reserve(&mut self.memory, tables)?;
         let mut empty = Chain::EMPTY;
         let cleared = self.clear(self.root, LEVELS, span, &mut reserve, &mut empty);
+        debug_assert!(reserve.is_empty(), "tables were counted that were not needed");
         if cleared > 0 || !empty.is_empty() {
             invalidate();
         }
@@ -158,6 +160,7 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
         })?;
         let mut reserve = Chain::reserve(&mut self.memory, tables)?;
         self.change(self.root, LEVELS, span, rights, &mut reserve);
+        debug_assert!(reserve.is_empty(), "tables were counted that were not needed");
         Ok(())
     }
 

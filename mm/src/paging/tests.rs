@@ -242,6 +242,10 @@ fn tables_are_freed_only_after_cpus_have_forgotten_them() {
     let cleared = table.unmap(Hva::new(HIGH), LARGE_PAGE, || {
         called += 1;
         assert_eq!(count(), 4, "a CPU could still walk a table that is freed here");
+        // What a CPU finds that still has the tables in its paging-structure cache: nothing.
+        for frame in tables.borrow().frames.values() {
+            assert!(frame.0.iter().all(|entry| entry & 0xfff == 0));
+        }
     });
     assert_eq!((cleared, called), (Ok(3 * PAGE), 1));
     assert_eq!(count(), 1);
@@ -302,6 +306,39 @@ fn a_guests_memory_is_mapped_by_nested_tables() {
     table
         .map(Gpa::new((1 << 47) - PAGE), ram, 2 * PAGE, Rights::R, Caching::WriteBack, PageSize::Large)
         .unwrap();
+}
+
+#[test]
+fn every_present_entry_of_nested_tables_has_the_user_bit_after_splits_too() {
+    let mut tables = Tables::new();
+    let mut table = PageTable::<Npt, _>::new(&mut tables).unwrap();
+    table.map(Gpa::new(0), Hpa::new(0), HUGE_PAGE, Rights::RWX, Caching::WriteBack, PageSize::Huge).unwrap();
+    table.protect(Gpa::new(5 * PAGE), PAGE, Rights::R).unwrap();
+    table.unmap(Gpa::new(3 * LARGE_PAGE + PAGE), PAGE, || ()).unwrap();
+    let mut present = 0;
+    for frame in tables.frames.values() {
+        for entry in frame.0.iter().filter(|&entry| entry & 1 != 0) {
+            present += 1;
+            assert_eq!(entry & 4, 4, "{entry:#x}");
+        }
+    }
+    assert_eq!(present, 1 + 1 + 512 + 512 + 511);
+}
+
+#[test]
+fn device_registers_and_framebuffers_keep_their_memory_type_in_every_page_size() {
+    let mut tables = Tables::new();
+    let mut table = host(&mut tables);
+    let mut input = HIGH;
+    for caching in [Caching::Uncached, Caching::WriteCombining] {
+        for bytes in [HUGE_PAGE, LARGE_PAGE, PAGE] {
+            let output = Hpa::new(bytes);
+            table.map(Hva::new(input), output, bytes, Rights::RW, caching, PageSize::Huge).unwrap();
+            let found = table.translate(Hva::new(input)).unwrap();
+            assert_eq!((found.caching, found.size.bytes(), found.output), (caching, bytes, output));
+            input += HUGE_PAGE;
+        }
+    }
 }
 
 #[test]
@@ -368,6 +405,9 @@ fn agree_with_model(seed: u64) {
         }
     }
     compare(&table, &model);
+    // No table is lost or kept without need: each one but the root has an entry.
+    let used = table.memory.frames.values().filter(|f| f.0.iter().any(|&entry| entry != 0)).count();
+    assert_eq!(used, table.memory.frames.len());
     table.unmap(Hva::new(HIGH), 1 << 47, || ()).unwrap();
     assert!(pages(&table).is_empty());
     let root = table.root();
