@@ -77,7 +77,11 @@ mod virtual_time;
 #[cfg(test)]
 mod fairness_tests;
 #[cfg(test)]
+mod lifecycle_tests;
+#[cfg(test)]
 mod simulation;
+#[cfg(test)]
+mod stress_tests;
 
 pub use control::Refused;
 pub use cpu_set::{CpuSet, MAX_CPUS};
