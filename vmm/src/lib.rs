@@ -34,6 +34,7 @@ pub mod cpu;
 pub mod emulate;
 pub mod exit;
 pub mod extended;
+pub mod load;
 pub mod memory;
 pub mod platform;
 pub mod svm;

@@ -7,5 +7,7 @@ mod guest;
 pub mod nested;
 mod walk;
 
+#[cfg(any(test, feature = "host-tests"))]
+pub use guest::on_heap;
 pub use guest::{GuestMemory, Layout, NotRam};
 pub use walk::{Access, AccessKind, WalkFault, translate};
