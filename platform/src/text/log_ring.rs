@@ -3,9 +3,7 @@
 //! It exists before the heap does, and a panic can read it. One owner writes at a time (the kernel holds
 //! a lock around it); readers pass the number of the entry that they want next and learn from the
 //! answer how many they missed.
-use crate::clock::Nanos;
-
-/// Bytes before an entry's text: time (8), CPU (2), level (1), length (1).
+/// Bytes before an entry's text: stamp (8), CPU (2), level (1), length (1).
 const HEADER: usize = 12;
 /// Longest text of an entry in bytes; the rest of a longer one is dropped.
 pub const LONGEST: usize = u8::MAX as usize;
@@ -15,8 +13,8 @@ pub const LONGEST: usize = u8::MAX as usize;
 pub struct Entry {
     /// Its number; the first entry ever has 0.
     pub number: u64,
-    /// When it was written.
-    pub time: Nanos,
+    /// When it was written, in the writer's unit.
+    pub stamp: u64,
     /// On which CPU.
     pub cpu: u16,
     /// How grave, as `log::Level` counts: 1 error to 5 trace.
@@ -52,14 +50,14 @@ impl<const N: usize> LogRing<N> {
     }
 
     /// Appends an entry. Of a text longer than [`LONGEST`], the beginning is kept.
-    pub fn push(&mut self, time: Nanos, cpu: u16, level: u8, text: &str) {
+    pub fn push(&mut self, stamp: u64, cpu: u16, level: u8, text: &str) {
         let text = beginning(text).as_bytes();
         while self.end - self.start + HEADER + text.len() > N {
             self.start += HEADER + self.entry_at(self.start, self.oldest).len;
             self.oldest += 1;
         }
         let mut header = [0; HEADER];
-        header[..8].copy_from_slice(&time.0.to_le_bytes());
+        header[..8].copy_from_slice(&stamp.to_le_bytes());
         header[8..10].copy_from_slice(&cpu.to_le_bytes());
         header[10] = level;
         header[11] = text.len() as u8;
@@ -109,10 +107,10 @@ impl<const N: usize> LogRing<N> {
     }
 
     fn entry_at(&self, at: usize, number: u64) -> Entry {
-        let time = (0..8).rev().fold(0, |t, i| t << 8 | u64::from(self.byte(at + i)));
+        let stamp = (0..8).rev().fold(0, |t, i| t << 8 | u64::from(self.byte(at + i)));
         Entry {
             number,
-            time: Nanos(time),
+            stamp,
             cpu: u16::from_le_bytes([self.byte(at + 8), self.byte(at + 9)]),
             level: self.byte(at + 10),
             len: self.byte(at + 11).into(),
@@ -146,11 +144,11 @@ mod tests {
     #[test]
     fn entries_come_back_as_they_were_written() {
         let mut ring = LogRing::<1024>::new();
-        ring.push(Nanos(7), 300, 2, "first");
-        ring.push(Nanos(9), 1, 3, "");
+        ring.push(7, 300, 2, "first");
+        ring.push(9, 1, 3, "");
         let mut seen = Vec::new();
         ring.read(0, |e, t| {
-            seen.push((e.number, e.time.0, e.cpu, e.level, String::from(t)));
+            seen.push((e.number, e.stamp, e.cpu, e.level, String::from(t)));
             true
         });
         assert_eq!(seen, [(0, 7, 300, 2, "first".into()), (1, 9, 1, 3, "".into())]);
@@ -160,7 +158,7 @@ mod tests {
     fn the_oldest_entries_make_room_and_numbers_go_on() {
         let mut ring = LogRing::<1024>::new();
         for i in 0..1000 {
-            ring.push(Nanos(i), 0, 3, &format!("entry {i}"));
+            ring.push(i, 0, 3, &format!("entry {i}"));
         }
         let kept = all(&ring, 0);
         assert_eq!(kept.last().unwrap(), &(999, String::from("entry 999")));
@@ -174,15 +172,15 @@ mod tests {
     #[test]
     fn a_long_text_is_cut_between_characters() {
         let mut ring = LogRing::<1024>::new();
-        ring.push(Nanos(0), 0, 3, &"ä".repeat(200));
+        ring.push(0, 0, 3, &"ä".repeat(200));
         assert_eq!(all(&ring, 0)[0].1, "ä".repeat(127));
     }
 
     #[test]
     fn a_reader_can_stop() {
         let mut ring = LogRing::<1024>::new();
-        ring.push(Nanos(0), 0, 3, "a");
-        ring.push(Nanos(0), 0, 3, "b");
+        ring.push(0, 0, 3, "a");
+        ring.push(0, 0, 3, "b");
         let mut n = 0;
         ring.read(0, |_, _| {
             n += 1;

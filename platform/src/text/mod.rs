@@ -2,5 +2,5 @@
 mod log_ring;
 mod screen;
 
-pub use log_ring::{Entry, LogRing};
+pub use log_ring::{Entry, LONGEST, LogRing};
 pub use screen::Screen;
