@@ -1,1 +1,82 @@
-fn main() {}
+//! `cargo xtask`: every command of the project.
+use std::env;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use xtask::args::Args;
+use xtask::failure::{Failure, Result};
+use xtask::{artifacts, image, progress, run, setup, test};
+
+const HELP: &str = "\
+cargo xtask COMMAND
+
+  run      boots PureVisor in an emulated machine with a Debian VM, and gives you its console
+             --config FILE      another purevisor.toml
+             --smp N            processors (default 2)      --memory M    MiB (default 2048)
+             --machine q35|pc   chipset (default q35)       --cpu MODEL   (default max)
+             -- ARGUMENTS       are passed to QEMU
+  test     runs every test; what follows -- is passed to the test runner
+  bench    measures, prints a table, writes target/bench/bench.json
+  image    writes the boot volume to DIR/esp and a disk image for a USB stick to DIR/purevisor.img
+             --config FILE --out DIR
+  build    builds the loader and the kernel
+  setup    installs and fetches what the other commands need (they do it by themselves)
+";
+
+fn main() -> ExitCode {
+    let mut words = env::args().skip(1);
+    let command = words.next().unwrap_or_default();
+    let mut args = Args::new(words);
+    if matches!(command.as_str(), "" | "help" | "-h" | "--help") || args.flag("--help") || args.flag("-h") {
+        print!("{HELP}");
+        return ExitCode::SUCCESS;
+    }
+    match dispatch(&command, args) {
+        Ok(code) => code,
+        Err(failure) => {
+            progress::say(&format!("error: {failure}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(command: &str, args: Args) -> Result<ExitCode> {
+    match command {
+        "setup" => {
+            args.finish()?;
+            setup::everything()?;
+            progress::say("everything is there");
+            Ok(ExitCode::SUCCESS)
+        }
+        "build" => {
+            args.finish()?;
+            setup::toolchain()?;
+            let built = artifacts::build()?;
+            let (loader, kernel) = built.sizes()?;
+            println!("{:>8} KiB  {}", loader.div_ceil(1024), built.loader.display());
+            println!("{:>8} KiB  {}", kernel.div_ceil(1024), built.kernel.display());
+            Ok(ExitCode::SUCCESS)
+        }
+        "image" => make_image(args),
+        "run" => run::command(args),
+        "test" => test::command(args),
+        "bench" => Err(Failure::new("there is no benchmark yet")),
+        _ => Err(Failure::new(format!("'{command}' is not a command; see 'cargo xtask --help'"))),
+    }
+}
+
+fn make_image(mut args: Args) -> Result<ExitCode> {
+    let needed = |value: Option<String>, name: &str| {
+        value
+            .map(PathBuf::from)
+            .ok_or_else(|| Failure::new(format!("image needs {name}; see 'cargo xtask --help'")))
+    };
+    let config = needed(args.value("--config")?, "--config FILE")?;
+    let out = needed(args.value("--out")?, "--out DIR")?;
+    args.finish()?;
+    // Before the minutes that set-up and build may take.
+    let volume = image::Contents::of(&config)?;
+    setup::toolchain()?;
+    let image = image::write(&volume, &artifacts::build()?, &out)?;
+    println!("{}\n{}", image.volume.display(), image.disk.display());
+    Ok(ExitCode::SUCCESS)
+}

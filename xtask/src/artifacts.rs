@@ -1,0 +1,77 @@
+//! The loader and the kernel, built for their targets with the image's profile.
+use crate::failure::{Context, Failure, Result};
+use crate::progress;
+use crate::workspace;
+use std::fs;
+use std::path::PathBuf;
+use std::process::Stdio;
+
+/// The built files.
+#[derive(Clone, Debug)]
+pub struct Artifacts {
+    /// `boot.efi`.
+    pub loader: PathBuf,
+    /// The kernel's ELF file.
+    pub kernel: PathBuf,
+}
+
+/// Builds both; quick where nothing changed.
+pub fn build() -> Result<Artifacts> {
+    progress::step("building the loader and the kernel", || {
+        Ok(Artifacts {
+            loader: build_one("loader", "boot", "x86_64-unknown-uefi")?,
+            kernel: build_one("kernel", "kernel", "x86_64-unknown-none")?,
+        })
+    })
+}
+
+fn build_one(package: &str, binary: &str, target: &str) -> Result<PathBuf> {
+    let mut cargo = workspace::cargo();
+    cargo.args(["build", "--quiet", "--package", package, "--bin", binary, "--target", target]);
+    cargo.args(["--profile", "image", "--message-format", "json-render-diagnostics"]);
+    // The compiler's messages go straight to the user.
+    let output = cargo.stderr(Stdio::inherit()).output().context(|| "cannot call cargo")?;
+    if !output.status.success() {
+        return Err(Failure::new(format!("the {package} does not build; its errors are above")));
+    }
+    let messages = String::from_utf8_lossy(&output.stdout);
+    executable(&messages, binary)
+        .ok_or_else(|| Failure::new(format!("cargo did not say where it put the {package}")))
+}
+
+/// The executable of the binary target `name` in cargo's JSON messages.
+fn executable(messages: &str, name: &str) -> Option<PathBuf> {
+    let artifacts = messages.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    artifacts
+        .filter(|m| m["reason"] == "compiler-artifact" && m["target"]["name"] == name)
+        .find_map(|m| m["executable"].as_str().map(PathBuf::from))
+}
+
+impl Artifacts {
+    /// Their sizes in bytes: loader, kernel.
+    pub fn sizes(&self) -> Result<(u64, u64)> {
+        let size = |path: &PathBuf| {
+            fs::metadata(path).map(|m| m.len()).context(|| format!("cannot read {}", path.display()))
+        };
+        Ok((size(&self.loader)?, size(&self.kernel)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_executable_is_found_among_cargos_messages() {
+        let messages = concat!(
+            "not json\n",
+            r#"{"reason":"compiler-artifact","target":{"name":"loader","kind":["lib"]},"executable":null}"#,
+            "\n",
+            r#"{"reason":"compiler-artifact","target":{"name":"boot"},"executable":"/t/boot.efi"}"#,
+            "\n",
+            r#"{"reason":"build-finished","success":true}"#,
+        );
+        assert_eq!(executable(messages, "boot"), Some(PathBuf::from("/t/boot.efi")));
+        assert_eq!(executable(messages, "loader"), None);
+    }
+}

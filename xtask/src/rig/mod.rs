@@ -1,0 +1,256 @@
+//! An emulated machine, as the commands, the tests and the benchmark use it.
+//!
+//! A [`Qemu`] is a description; [`Qemu::start`] makes a [`Session`] of it, whose serial console is read
+//! and written by the program, and [`Qemu::run_in_terminal`] gives the console to the user.
+//!
+//! What is known of the emulator and kept in mind here:
+//!
+//! - KVM is used only where a guest of PureVisor could use AMD-V or VT-x in it; see [`Accelerator`].
+//! - The counted mode ([`Qemu::counted`]) makes one tick of the time-stamp counter one instruction. It
+//!   works with one processor only, and once in about forty runs it hangs: whoever waits must have a
+//!   time-out, and report a second try.
+//! - Each machine gets a copy of the firmware's variables of its own, and writes to a disk image are
+//!   thrown away, so that runs do not see each other.
+use crate::failure::{Context, Failure, Result};
+use crate::workspace;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{self, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+mod accelerator;
+mod firmware;
+mod session;
+
+pub use accelerator::Accelerator;
+pub use session::{Seen, Session};
+
+/// QEMU's chipsets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Machine {
+    /// PCI Express, AHCI, MCFG.
+    Q35,
+    /// The i440FX of 1996: PCI, IDE.
+    Pc,
+}
+
+impl std::str::FromStr for Machine {
+    type Err = ();
+
+    fn from_str(name: &str) -> std::result::Result<Self, ()> {
+        match name {
+            "q35" => Ok(Self::Q35),
+            "pc" => Ok(Self::Pc),
+            _ => Err(()),
+        }
+    }
+}
+
+/// What the machine boots from.
+#[derive(Clone, Debug)]
+pub enum Medium {
+    /// A folder with the boot volume's files, which QEMU shows as a FAT disk. At most about 500 MiB.
+    Folder(PathBuf),
+    /// A disk image. Never changed.
+    Disk(PathBuf),
+}
+
+/// A machine to be started.
+#[derive(Clone, Debug)]
+pub struct Qemu {
+    medium: Medium,
+    machine: Machine,
+    cpu: String,
+    cpus: u32,
+    memory_mib: u64,
+    accelerator: Accelerator,
+    counted: bool,
+    reboot: bool,
+    debug_log: Option<PathBuf>,
+    extra: Vec<OsString>,
+}
+
+impl Qemu {
+    /// A q35 with 2 processors of the model `max` and 2 GiB.
+    pub fn new(medium: Medium) -> Self {
+        Self {
+            medium,
+            machine: Machine::Q35,
+            cpu: "max".into(),
+            cpus: 2,
+            memory_mib: 2048,
+            accelerator: Accelerator::best(),
+            counted: false,
+            reboot: false,
+            debug_log: None,
+            extra: Vec::new(),
+        }
+    }
+
+    /// The chipset.
+    pub fn machine(mut self, machine: Machine) -> Self {
+        self.machine = machine;
+        self
+    }
+
+    /// The processor model, with features after commas, as `-cpu` takes it.
+    pub fn cpu(mut self, model: impl Into<String>) -> Self {
+        self.cpu = model.into();
+        self
+    }
+
+    /// The number of processors.
+    pub fn cpus(mut self, count: u32) -> Self {
+        self.cpus = count;
+        self
+    }
+
+    /// Memory in MiB.
+    pub fn memory_mib(mut self, mib: u64) -> Self {
+        self.memory_mib = mib;
+        self
+    }
+
+    /// Software emulation or KVM, instead of what this machine can do best.
+    pub fn accelerator(mut self, accelerator: Accelerator) -> Self {
+        self.accelerator = accelerator;
+        self
+    }
+
+    /// One processor, emulated in software, whose time-stamp counter (1 GHz) counts instructions.
+    pub fn counted(mut self) -> Self {
+        self.counted = true;
+        self.accelerator = Accelerator::Software;
+        self.cpus = 1;
+        self
+    }
+
+    /// A reset of the machine starts it anew; without this it ends QEMU.
+    pub fn may_reboot(mut self) -> Self {
+        self.reboot = true;
+        self
+    }
+
+    /// Writes interrupts, CPU resets and guest errors to this file: much, and slow.
+    pub fn debug_log(mut self, file: impl Into<PathBuf>) -> Self {
+        self.debug_log = Some(file.into());
+        self
+    }
+
+    /// More arguments.
+    pub fn args(mut self, args: impl IntoIterator<Item = impl Into<OsString>>) -> Self {
+        self.extra.extend(args.into_iter().map(Into::into));
+        self
+    }
+
+    /// Starts the machine with its serial console in the hands of the program.
+    pub fn start(&self) -> Result<Session> {
+        let scratch = Scratch::new()?;
+        let mut command = self.command(&scratch, "stdio")?;
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Session::start(command, scratch)
+    }
+
+    /// Runs the machine to its end with its serial console on this terminal. Ctrl-C and all other keys
+    /// go to the machine; Ctrl-A is QEMU's own prefix.
+    pub fn run_in_terminal(&self) -> Result<ExitStatus> {
+        let scratch = Scratch::new()?;
+        let mut command = self.command(&scratch, "mon:stdio")?;
+        command.status().context(|| "cannot start qemu-system-x86_64")
+    }
+
+    fn command(&self, scratch: &Scratch, serial: &str) -> Result<Command> {
+        let mut command = Command::new("qemu-system-x86_64");
+        command.args(["-nodefaults", "-display", "none", "-vga", "std", "-serial", serial]);
+        command.args(["-machine", if self.machine == Machine::Q35 { "q35" } else { "pc" }]);
+        match (self.accelerator, self.counted) {
+            (Accelerator::Software, false) => command.args(["-accel", "tcg,thread=multi"]),
+            (Accelerator::Software, true) => {
+                command.args(["-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off"])
+            }
+            (Accelerator::Kvm, _) => command.args(["-accel", "kvm"]),
+        };
+        command.args(["-cpu", &self.cpu, "-smp", &self.cpus.to_string()]);
+        command.args(["-m", &format!("{}M", self.memory_mib)]);
+        if !self.reboot {
+            command.arg("-no-reboot");
+        }
+        command.args(firmware::args(scratch.folder())?);
+        let drive = match &self.medium {
+            Medium::Folder(folder) => format!("file=fat:rw:{}", quoted(folder)?),
+            Medium::Disk(image) => format!("snapshot=on,file={}", quoted(image)?),
+        };
+        command.args(["-drive", &format!("format=raw,{drive}")]);
+        if let Some(log) = &self.debug_log {
+            command.args(["-d", "int,cpu_reset,guest_errors", "-D"]).arg(log);
+        }
+        command.args(&self.extra);
+        // Where QEMU would leave files of its own.
+        command.env("TMPDIR", scratch.folder());
+        Ok(command)
+    }
+}
+
+/// A path as QEMU's options take it.
+fn quoted(path: &Path) -> Result<String> {
+    let path = std::path::absolute(path).context(|| format!("cannot find {}", path.display()))?;
+    match path.to_str() {
+        Some(text) => Ok(text.replace(',', ",,")),
+        None => Err(Failure::new(format!("{} is not UTF-8, which QEMU needs", path.display()))),
+    }
+}
+
+/// A folder for one machine's files, gone with it.
+#[derive(Debug)]
+pub struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Result<Self> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        Ok(Self(workspace::target_folder(&format!("rig/{}-{number}", process::id()))?))
+    }
+
+    fn folder(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(qemu: &Qemu) -> String {
+        let scratch = Scratch::new().unwrap();
+        let command = qemu.command(&scratch, "stdio").unwrap();
+        let words: Vec<_> = command.get_args().map(|a| a.to_string_lossy().into_owned()).collect();
+        words.join(" ")
+    }
+
+    #[test]
+    fn the_command_line_says_what_was_asked_for() {
+        let qemu = Qemu::new(Medium::Disk("/a,b.img".into()));
+        let qemu = qemu.machine(Machine::Pc).cpu("EPYC").cpus(8).memory_mib(512).args(["-S"]);
+        let line = line(&qemu.accelerator(Accelerator::Software));
+        for part in
+            ["-machine pc ", "tcg,thread=multi", "-cpu EPYC -smp 8 -m 512M", "snapshot=on,file=/a,,b.img"]
+        {
+            assert!(line.contains(part), "{part}: {line}");
+        }
+        assert!(line.ends_with("-S") && line.contains("-no-reboot") && !line.contains("icount"));
+    }
+
+    #[test]
+    fn the_counted_mode_is_one_emulated_processor() {
+        let line = line(&Qemu::new(Medium::Folder("/esp".into())).cpus(4).counted().may_reboot());
+        assert!(line.contains("-icount shift=0,sleep=off") && line.contains("-smp 1 "), "{line}");
+        assert!(line.contains("fat:rw:/esp") && !line.contains("-no-reboot"));
+    }
+}

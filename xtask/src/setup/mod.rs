@@ -1,0 +1,21 @@
+//! What the commands need from outside, installed or fetched when it is missing.
+//!
+//! Each part first looks for the files that it would bring, and calls no other program where they are
+//! there: a second call takes milliseconds.
+use crate::failure::Result;
+
+pub mod guest;
+mod packages;
+mod rust_targets;
+
+/// What it takes to build the image.
+pub fn toolchain() -> Result<()> {
+    rust_targets::ensure()
+}
+
+/// All of it: toolchain, emulator and firmware, tools, the guest's files.
+pub fn everything() -> Result<guest::Guest> {
+    toolchain()?;
+    packages::ensure()?;
+    guest::ensure()
+}
