@@ -1,6 +1,8 @@
 //! The names of the x86 architecture, spelled as the manuals spell them.
 mod control;
 mod exception;
+#[cfg(any(test, feature = "host-tests"))]
+pub mod plain;
 mod registers;
 mod segment;
 

@@ -83,6 +83,12 @@ pub trait Registers {
     /// Replaces the low 128 bits of a vector register, keeping those above.
     fn set_xmm(&mut self, register: u8, value: u128);
 
+    /// Clears a vector register above its low 128 bits, as an instruction with a VEX prefix does.
+    /// False where the back end can't reach them: such an instruction then stops the VM.
+    fn clear_above_xmm(&mut self, _register: u8) -> bool {
+        false
+    }
+
     /// Whether the vCPU executes 64-bit code.
     #[inline]
     fn in_64_bit_code(&self) -> bool {
