@@ -4,11 +4,10 @@
 use core::alloc::{GlobalAlloc, Layout};
 use core::ptr::{self, NonNull};
 
-use super::cpu::CpuCache;
 use super::{Heap, Platform, SlabFrames};
 use crate::addr::{Hva, PAGE};
 use crate::direct_map::DirectMap;
-use crate::slab::class::{CLASSES, class_of};
+use crate::slab::class::{CLASSES, class_of, common_class};
 use crate::slab::{ObjectList, poison};
 
 /// Frames that serve a layout too large for slabs. The first of a run is aligned to the power of two that
@@ -25,30 +24,20 @@ fn frames_for(layout: Layout) -> u64 {
 unsafe impl<P: Platform> GlobalAlloc for Heap<P> {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let _guard = P::enter();
-        let Some(class) = class_of(layout) else { return self.allocate_large(layout) };
-        let Some(cpu) = self.existing_cpu() else { return self.first_object(class) };
-        // SAFETY: the platform's guard makes this CPU's cache ours, and no other borrow of it lives.
-        let object = unsafe { (*cpu.inner.get()).magazines[class].take() };
-        match object {
-            Some(object) => hand_out(object, class),
-            None => self.refill(cpu, class),
+        match common_class(layout) {
+            Some(class) => self.allocate_object(class),
+            None => self.allocate_uncommon(layout),
         }
     }
 
     #[inline]
     unsafe fn dealloc(&self, object: *mut u8, layout: Layout) {
-        let _guard = P::enter();
-        // SAFETY: `object` was allocated with this layout, so it is not null and at least as large as its
-        // class or run. The platform's guard makes this CPU's cache ours, and no other borrow of it lives.
+        // SAFETY: `object` was allocated with this layout, so it is not null and of the same class or run.
         unsafe {
             let object = NonNull::new_unchecked(object);
-            let Some(class) = class_of(layout) else { return self.free_large(object, layout) };
-            poison::bury(object, usize::from(CLASSES[class].size), true);
-            let Some(cpu) = self.existing_cpu() else { return self.first_free(object, class) };
-            let surplus = (*cpu.inner.get()).magazines[class].put(object, CLASSES[class].batch);
-            if !surplus.is_empty() {
-                self.spill(Some(cpu), class, surplus);
+            match common_class(layout) {
+                Some(class) => self.free_object(object, class),
+                None => self.free_uncommon(object, layout),
             }
         }
     }
@@ -82,57 +71,111 @@ fn hand_out(object: NonNull<u8>, class: usize) -> *mut u8 {
     object.as_ptr()
 }
 
+// The common cases come first and call nothing while the guard lives, so that they need no stack frame. What
+// they cannot serve enters the heap anew.
 impl<P: Platform> Heap<P> {
-    /// Serves a CPU that has no cache yet.
-    #[cold]
-    fn first_object(&self, class: usize) -> *mut u8 {
-        match self.create_cpu() {
-            Some(cpu) => self.refill(cpu, class),
-            None => ptr::null_mut(),
+    /// Takes an object from this CPU's magazine.
+    #[inline(always)]
+    fn allocate_object(&self, class: usize) -> *mut u8 {
+        let object = {
+            let _guard = P::enter();
+            // SAFETY: the guard makes this CPU's cache ours, and no other borrow of it lives.
+            self.existing_cpu().and_then(|cpu| unsafe { (*cpu.inner.get()).magazines[class].take() })
+        };
+        match object {
+            Some(object) => hand_out(object, class),
+            None => self.refill(class),
+        }
+    }
+
+    /// Puts an object into this CPU's magazine.
+    ///
+    /// # Safety
+    /// The object is of the class, allocated here, and nobody uses it.
+    #[inline(always)]
+    unsafe fn free_object(&self, object: NonNull<u8>, class: usize) {
+        // SAFETY: the caller's promise; the guard makes this CPU's cache ours, and no other borrow of it lives.
+        unsafe {
+            poison::bury(object, usize::from(CLASSES[class].size), true);
+            let surplus = {
+                let _guard = P::enter();
+                match self.existing_cpu() {
+                    Some(cpu) => (*cpu.inner.get()).magazines[class].put(object, CLASSES[class].batch),
+                    None => ObjectList::of(object),
+                }
+            };
+            if !surplus.is_empty() {
+                self.spill(class, surplus);
+            }
         }
     }
 
     /// Fills this CPU's magazine, and serves from it.
     #[cold]
-    fn refill(&self, cpu: &CpuCache, class: usize) -> *mut u8 {
-        let mut objects = self.slabs[class].lock().take(&mut SlabFrames { heap: self, cpu: Some(cpu) });
-        if objects.is_empty() {
-            self.trim_entered();
-            objects = self.slabs[class].lock().take(&mut SlabFrames { heap: self, cpu: Some(cpu) });
-        }
-        let object = objects.pop();
-        // SAFETY: the platform's guard makes this CPU's cache ours, and no other borrow of it lives.
-        unsafe { (*cpu.inner.get()).magazines[class].load(objects) };
+    #[inline(never)]
+    pub(super) fn refill(&self, class: usize) -> *mut u8 {
+        let _guard = P::enter();
+        let object = self.with_cpu(|cpu| {
+            // SAFETY: the guard makes this CPU's cache ours, and borrows of it end before the heap goes on.
+            let magazine = || unsafe { &mut (*cpu.inner.get()).magazines[class] };
+            // An interrupt may have put something in since the magazine was found empty.
+            if let Some(object) = magazine().take() {
+                return Some(object);
+            }
+            let mut objects = self.or_after_trim(|| {
+                let objects = self.slabs[class].lock().take(&mut SlabFrames { heap: self, cpu: Some(cpu) });
+                if objects.is_empty() { None } else { Some(objects) }
+            })?;
+            let object = objects.pop();
+            magazine().load(objects);
+            object
+        });
         object.map_or(ptr::null_mut(), |object| hand_out(object, class))
     }
 
+    /// Gives objects to the slabs: what is too many for this CPU, or what it frees before it has a cache.
+    ///
     /// # Safety
     /// The objects are of the class, allocated here, and free.
     #[cold]
-    unsafe fn spill(&self, cpu: Option<&CpuCache>, class: usize, objects: ObjectList) {
-        // SAFETY: the caller's promise.
-        unsafe { self.slabs[class].lock().give(objects, &mut SlabFrames { heap: self, cpu }) };
+    #[inline(never)]
+    unsafe fn spill(&self, class: usize, objects: ObjectList) {
+        let _guard = P::enter();
+        self.with_cpu_or_shared(|cpu| {
+            // SAFETY: the caller's promise.
+            unsafe { self.slabs[class].lock().give(objects, &mut SlabFrames { heap: self, cpu }) };
+        });
     }
 
-    /// Takes back an object on a CPU that has no cache yet, and perhaps gets none.
-    ///
-    /// # Safety
-    /// The object is of the class, allocated here, and free.
+    /// Serves what needs whole frames, or a small object with a large alignment.
     #[cold]
-    unsafe fn first_free(&self, object: NonNull<u8>, class: usize) {
-        let mut objects = ObjectList::EMPTY;
-        // SAFETY: the caller's promise.
-        unsafe {
-            objects.push(object);
-            self.spill(self.create_cpu(), class, objects);
+    #[inline(never)]
+    fn allocate_uncommon(&self, layout: Layout) -> *mut u8 {
+        match class_of(layout) {
+            Some(class) => self.allocate_object(class),
+            None => self.allocate_large(layout),
         }
     }
 
+    /// # Safety
+    /// The object was allocated here with this layout, and nobody uses it.
     #[cold]
+    #[inline(never)]
+    unsafe fn free_uncommon(&self, object: NonNull<u8>, layout: Layout) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match class_of(layout) {
+                Some(class) => self.free_object(object, class),
+                None => self.free_large(object, layout),
+            }
+        }
+    }
+
     fn allocate_large(&self, layout: Layout) -> *mut u8 {
         if layout.align() as u64 > DirectMap::ALIGNMENT {
             return ptr::null_mut();
         }
+        let _guard = P::enter();
         let count = frames_for(layout);
         let start = self.with_cpu(|cpu| {
             let start = if count == 1 {
@@ -148,8 +191,8 @@ impl<P: Platform> Heap<P> {
 
     /// # Safety
     /// The object was allocated here with this layout, and nobody uses it.
-    #[cold]
     unsafe fn free_large(&self, object: NonNull<u8>, layout: Layout) {
+        let _guard = P::enter();
         let start = self.physical(Hva::from_ptr(object.as_ptr()));
         let count = frames_for(layout);
         self.with_cpu_or_shared(|cpu| {

@@ -261,12 +261,14 @@ impl<P: Platform> Heap<P> {
     /// This CPU's cache, where it has one. The guard must be alive.
     #[inline(always)]
     fn existing_cpu(&self) -> Option<&CpuCache> {
-        // SAFETY: a published cache stays for good.
-        unsafe { self.cpus[P::cpu()].load(Ordering::Relaxed).as_ref() }
+        let cpu = P::cpu();
+        debug_assert!(cpu < MAX_CPUS);
+        // SAFETY: the platform promises a number below `MAX_CPUS`; a published cache stays for good.
+        unsafe { self.cpus.get_unchecked(cpu).load(Ordering::Relaxed).as_ref() }
     }
 
     /// Runs `f` with this CPU's cache, made on first use. `None` also where there is no memory for it.
-    #[inline(always)]
+    #[inline]
     fn with_cpu<T>(&self, f: impl FnOnce(&CpuCache) -> Option<T>) -> Option<T> {
         match self.existing_cpu() {
             Some(cpu) => f(cpu),
@@ -275,7 +277,7 @@ impl<P: Platform> Heap<P> {
     }
 
     /// Runs `f` with this CPU's cache, or without one where it has none and gets none.
-    #[inline(always)]
+    #[inline]
     fn with_cpu_or_shared(&self, f: impl FnOnce(Option<&CpuCache>)) {
         match self.existing_cpu() {
             Some(cpu) => f(Some(cpu)),

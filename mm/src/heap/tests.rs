@@ -83,6 +83,12 @@ impl Held {
         unsafe { core::slice::from_raw_parts(self.object, self.layout.size()) }
     }
 
+    fn overwrite(self) -> Self {
+        // SAFETY: the object is ours.
+        unsafe { self.object.write_bytes(self.pattern, self.layout.size()) };
+        self
+    }
+
     fn free(self, heap: &Heap<Threads>) {
         assert!(self.bytes().iter().all(|&b| b == self.pattern), "somebody else wrote to {:p}", self.object);
         // SAFETY: allocated with this layout.
@@ -182,6 +188,21 @@ fn small_objects_take_no_lock_once_a_cpu_is_warm() {
     // With every lock held by somebody else, this would never end if it took one.
     let objects: Vec<Held> = (0..20).map(|i| Held::new(&heap, layout, i).unwrap()).collect();
     objects.into_iter().for_each(|object| object.free(&heap));
+}
+
+#[test]
+fn objects_that_an_interrupt_freed_before_a_refill_are_not_lost() {
+    let arena = Arena::new(GIB, 8 * MIB);
+    let heap = heap(&arena);
+    let layout = layout(64, 8);
+    let class = class::class_of(layout).unwrap();
+    Held::new(&heap, layout, 1).unwrap().free(&heap);
+    // The magazine is not empty, as if an interrupt had filled it after the CPU had looked.
+    let object = heap.refill(class);
+    assert!(!object.is_null());
+    Held { object, layout, pattern: 0 }.overwrite().free(&heap);
+    heap.trim();
+    assert_eq!(heap.usage().slabs, 0, "every object came back to its slab");
 }
 
 #[test]

@@ -1,4 +1,5 @@
 //! Size classes: which sizes of objects there are, and which serves a request.
+#![allow(unsafe_code)] // a bound that the compiler cannot see
 use core::alloc::Layout;
 
 use crate::frames::Order;
@@ -70,20 +71,36 @@ const BY_SIZE: [u8; MAX_SIZE / MIN_ALIGN + 1] = {
     table
 };
 
-/// The class that serves `layout`, or `None` where it needs whole frames.
+const _: () = {
+    let mut units = 0;
+    while units < BY_SIZE.len() {
+        assert!((BY_SIZE[units] as usize) < COUNT);
+        units += 1;
+    }
+};
+
+/// The class of a request with the usual alignment; `None` means: ask [`class_of`].
 #[inline(always)]
-pub fn class_of(layout: Layout) -> Option<usize> {
-    if layout.size() > MAX_SIZE {
+pub fn common_class(layout: Layout) -> Option<usize> {
+    if layout.size() > MAX_SIZE || layout.align() > MIN_ALIGN {
         return None;
     }
     let class = usize::from(BY_SIZE[layout.size().div_ceil(MIN_ALIGN)]);
-    if layout.align() <= MIN_ALIGN { Some(class) } else { aligned_class(class, layout.align()) }
+    // SAFETY: every element of `BY_SIZE` is below `COUNT`, as the assertion below it says.
+    unsafe { core::hint::assert_unchecked(class < COUNT) };
+    Some(class)
+}
+
+/// The class that serves `layout`, or `None` where it needs whole frames.
+#[inline]
+pub fn class_of(layout: Layout) -> Option<usize> {
+    let class = *BY_SIZE.get(layout.size().div_ceil(MIN_ALIGN))?;
+    aligned_class(usize::from(class), layout.align())
 }
 
 /// The first class from `class` up whose objects are aligned to `align`.
 ///
 /// Objects lie back to back and end with their slab, so they are as aligned as their size.
-#[cold]
 fn aligned_class(class: usize, align: usize) -> Option<usize> {
     (class..COUNT).find(|&c| usize::from(SIZES[c]).is_multiple_of(align))
 }

@@ -24,6 +24,18 @@ impl ObjectList {
     /// No objects.
     pub const EMPTY: Self = Self { head: ptr::null_mut(), count: 0 };
 
+    /// A list of one object.
+    ///
+    /// # Safety
+    /// As for [`Self::push`].
+    #[inline]
+    pub unsafe fn of(object: NonNull<u8>) -> Self {
+        let mut list = Self::EMPTY;
+        // SAFETY: the caller's promise.
+        unsafe { list.push(object) };
+        list
+    }
+
     /// Number of objects.
     #[inline(always)]
     pub const fn len(&self) -> usize {
