@@ -104,6 +104,24 @@ fn entities_pinned_to_one_cpu_share_it_whatever_others_do() {
 }
 
 #[test]
+fn a_group_that_advances_faster_elsewhere_does_not_level_the_weights_here() {
+    let mut machine = Machine::new(3);
+    let here = [machine.pinned(100, &[0]), machine.pinned(200, &[0]), machine.pinned(400, &[0])];
+    // Two CPUs for three: one of them always waits, and could be taken by another CPU.
+    let there: Vec<usize> = (0..3).map(|_| machine.pinned(400, &[1, 2])).collect();
+    let faster: Vec<usize> = (0..2).map(|_| machine.pinned(10, &[1, 2])).collect();
+    machine.run(10 * SECOND);
+    let ran = run_time_within(&mut machine, 4 * SECOND);
+    for (index, share) in here.into_iter().zip([1.0 / 7.0, 2.0 / 7.0, 4.0 / 7.0]) {
+        assert_share(ran[index], share, 4 * SECOND);
+    }
+    for index in there {
+        assert_share(ran[index], 2.0 * 400.0 / 1220.0, 4 * SECOND);
+    }
+    assert!(faster.into_iter().all(|index| ran[index] > 0));
+}
+
+#[test]
 fn one_that_ran_ahead_on_its_own_cpu_does_not_starve_when_it_joins_the_others() {
     let mut machine = Machine::new(2);
     let alone = machine.pinned(100, &[1]);

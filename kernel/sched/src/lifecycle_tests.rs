@@ -56,6 +56,30 @@ fn a_new_entity_waits_for_its_first_wake_and_a_second_changes_nothing() {
 }
 
 #[test]
+fn one_that_slept_for_long_gets_one_slice_before_its_turns_alternate() {
+    let sched = machine(1);
+    let (spinner, sleeper) = (add(&sched, 1), add(&sched, 2));
+    sched.wake(&spinner, 0);
+    let mut now = 0;
+    for _ in 0..100 {
+        let turn = sched.pick(0, now).unwrap();
+        now += SLICE_NS;
+        sched.put_back(0, turn.entity, now, SLICE_NS, Reason::Preempted);
+    }
+    let turn = sched.pick(0, now).unwrap();
+    now += MS;
+    assert_eq!(sched.wake(&sleeper, now), Some(Placement { cpu: 0, preempt: true }));
+    sched.put_back(0, turn.entity, now, MS, Reason::Preempted);
+    // One slice of bonus, one that is its turn, and then the spinner, 1 ms ahead of the start.
+    for expected in [2, 2, 1, 2, 1, 2] {
+        let turn = sched.pick(0, now).unwrap();
+        assert_eq!(*turn.entity.payload(), expected);
+        now += SLICE_NS;
+        sched.put_back(0, turn.entity, now, SLICE_NS, Reason::Preempted);
+    }
+}
+
+#[test]
 fn a_wake_during_the_turn_makes_the_block_a_preemption_and_counts_once() {
     let sched = machine(1);
     let entity = add(&sched, 1);
