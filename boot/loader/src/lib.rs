@@ -8,6 +8,7 @@
 //! | [`volume_path`] | where on the boot volume is such a file? |
 //! | [`elf`] | is this a kernel of this hand-over version, and what goes where in memory? |
 //! | [`cpu`] | does this processor have what the kernel is built on? |
+//! | [`address_space`] | what is mapped where, with which rights, when the kernel is entered? |
 //! | [`memory_map`] | what does the firmware's memory map, with our own claims in it, look like? |
 //!
 //! The binary (`main.rs` and `firmware/`) asks the firmware, feeds these functions, and jumps.
@@ -20,6 +21,7 @@
 
 extern crate alloc;
 
+pub mod address_space;
 pub mod config;
 pub mod cpu;
 pub mod elf;

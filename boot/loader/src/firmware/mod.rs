@@ -12,9 +12,11 @@ use alloc::vec::Vec;
 use handover::{
     Array, BOOT_STACK_BYTES, BootInfo, DIRECT_MAP, Extent, MAGIC, MemoryKind, MemoryRegion, VERSION,
 };
+use loader::address_space::Plan;
 use loader::elf::Kernel;
 use loader::memory_map::{self, Claim};
 use loader::{config, cpu};
+use mm::PageSize;
 use uefi::mem::memory_map::{MemoryMap, MemoryMapOwned, MemoryType};
 use uefi::{Status, boot};
 
@@ -25,12 +27,13 @@ mod machine;
 mod output;
 mod pages;
 mod refusal;
-mod tables;
+mod table_memory;
 mod volume;
 
 use output::say;
 use pages::Pages;
 use refusal::Refusal;
+use table_memory::FirmwareFrames;
 use volume::{ReadError, Volume};
 
 /// The kernel's place on the boot volume.
@@ -104,7 +107,15 @@ fn prepare() -> Result<Prepared, Refusal> {
         return Err(Refusal::TooLittleMemory { usable, needed: LEAST_USABLE });
     }
     let mapped = memory_map::mapped_bytes(all_claims(&firmware_map, &claims));
-    let tables = tables::build(mapped, &kernel, kernel_extent.base, enter::trampoline())?;
+    let largest = if cpu::has_1gib_pages(machine::cpuid) { PageSize::Huge } else { PageSize::Large };
+    let plan = Plan {
+        memory: mapped,
+        largest,
+        kernel: &kernel,
+        image: kernel_extent.base,
+        trampoline: enter::trampoline(),
+    };
+    let tables = plan.build(FirmwareFrames).map_err(Refusal::Tables)?;
     let stack = Pages::new(BOOT_STACK_BYTES, "the kernel's first stack")?;
     // Every claim has two edges, so that there are at most twice as many regions. The firmware's map
     // still grows a little until it is final.
@@ -115,12 +126,12 @@ fn prepare() -> Result<Prepared, Refusal> {
         magic: MAGIC,
         version: VERSION,
         size: size_of::<BootInfo>() as u32,
-        page_table: tables.root.get(),
-        direct_map_bytes: tables.direct_map_bytes,
+        page_table: tables.root().get(),
+        direct_map_bytes: plan.direct_map_bytes(),
         kernel: kernel_extent,
         kernel_virtual: kernel.pages().start,
         boot_stack: stack.extent(),
-        trampoline: enter::trampoline(),
+        trampoline: plan.trampoline,
         memory: Array { base: regions.extent().base, count: 0 },
         files: files.table,
         config: configuration.extent(),

@@ -3,6 +3,7 @@ use super::volume::ReadError;
 use core::fmt;
 use loader::cpu::Unsuitable;
 use loader::elf::BadKernel;
+use mm::PagingError;
 use uefi::Status;
 
 /// What stops a boot. The text is the one line that a user sees.
@@ -16,6 +17,7 @@ pub enum Refusal {
     NoMemory { what: &'static str, bytes: u64 },
     TooLittleMemory { usable: u64, needed: u64 },
     MemoryMap(Status),
+    Tables(PagingError),
 }
 
 impl fmt::Display for Refusal {
@@ -56,6 +58,10 @@ impl fmt::Display for Refusal {
             Self::MemoryMap(status) => {
                 write!(f, "the firmware gives no memory map ({status}); update the firmware")
             }
+            Self::Tables(PagingError::OutOfMemory) => {
+                write!(f, "no memory for page tables; give the machine more memory or name smaller files")
+            }
+            Self::Tables(error) => write!(f, "the page tables could not be built: {error}; please report it"),
         }
     }
 }
