@@ -117,7 +117,7 @@ mod tests {
         assert_eq!(ECAM.end, PCI_WINDOWS[1].start);
         assert_eq!(PCI_WINDOWS[1].end, IOAPIC_BASE);
         assert_eq!(ECAM.end - ECAM.start, (u64::from(ECAM_LAST_BUS) + 1) << 20);
-        assert!(IOAPIC_BASE < LOCAL_APIC_BASE && LOCAL_APIC_BASE < Layout::HIGH);
+        const { assert!(IOAPIC_BASE < LOCAL_APIC_BASE && LOCAL_APIC_BASE < Layout::HIGH) };
     }
 
     #[test]
