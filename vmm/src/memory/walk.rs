@@ -1,8 +1,12 @@
 //! The walk of a guest's page tables, as its CPU does it (APM vol. 2, 5.2 to 5.6; SDM vol. 3A, 4.3
-//! to 4.6): no paging, 32-bit, PAE and 4-level long mode.
+//! to 4.6): no paging, 32-bit, PAE, and long mode with four and five levels.
+//!
+//! Three things are left to the hardware, which has walked the same tables before us: physical-address
+//! bits above those that the machine has are not checked (they lead to no RAM), nor are protection keys,
+//! nor whether 1 GiB pages exist. PAE's four top entries are read on each walk, as under nested paging
+//! (APM vol. 2, 15.25.10).
 use super::{GuestMemory, NotRam};
 use crate::cpu::{Cr0, Cr4, Efer, Exception, PageFaultCode, Registers, Rflags};
-use core::sync::atomic::Ordering;
 use mm::addr::{Gpa, Gva};
 
 /// What an access does with its page.
@@ -58,7 +62,30 @@ const PAGE_SIZE: u64 = 1 << 7;
 const NO_EXECUTE: u64 = 1 << 63;
 const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 
-/// Rights gathered on the way down, and how the access failed if it does.
+/// Bits of a PAE entry above the address and below no-execute (APM vol. 2, 5.2.3).
+const PAE_RESERVED: u64 = 0x7ff0_0000_0000_0000;
+/// Bits of a PAE page-directory-pointer entry that must be 0: it carries no rights.
+const PAE_POINTER_RESERVED: u64 = 0xfff0_0000_0000_01e6;
+/// Bit 21 of a 4 MiB page's entry: bits 20:13 are address bits 39:32 (APM vol. 2, 5.2.2).
+const PSE_RESERVED: u64 = 1 << 21;
+
+/// How often a walk starts again because the guest changed an entry under its hands.
+const ATTEMPTS: usize = 16;
+
+/// Why a walk ended without an address.
+enum Ended {
+    Fault(WalkFault),
+    /// An entry changed before its accessed or dirty bit could be set.
+    Changed,
+}
+
+impl From<NotRam> for Ended {
+    fn from(error: NotRam) -> Self {
+        Self::Fault(error.into())
+    }
+}
+
+/// A vCPU's view of one access.
 struct Walk<'a, R> {
     registers: &'a R,
     memory: &'a GuestMemory,
@@ -71,7 +98,8 @@ struct Walk<'a, R> {
 /// The address is a linear one: segmentation, and whether the address is canonical, are the caller's.
 ///
 /// # Errors
-/// The page fault that the guest is to get, or a table outside of RAM.
+/// The page fault that the guest is to get, or a table outside of RAM. A guest that keeps changing the
+/// entries during the walk gets a fault for a page that is not present.
 #[inline]
 pub fn translate<R: Registers>(
     registers: &R,
@@ -83,152 +111,166 @@ pub fn translate<R: Registers>(
         return Ok(Gpa::new(gva.get() & 0xffff_ffff));
     }
     let walk = Walk { registers, memory, gva, access };
-    if registers.efer().contains(Efer::LMA) {
-        walk.long_mode()
-    } else if registers.cr4().contains(Cr4::PAE) {
-        walk.pae()
-    } else {
-        walk.legacy()
+    for _ in 0..ATTEMPTS {
+        match walk.once() {
+            Ok(gpa) => return Ok(gpa),
+            Err(Ended::Fault(fault)) => return Err(fault),
+            Err(Ended::Changed) => {}
+        }
     }
+    Err(walk.page_fault(PageFaultCode::empty()))
 }
 
 impl<R: Registers> Walk<'_, R> {
+    #[inline(always)]
+    fn once(&self) -> Result<Gpa, Ended> {
+        let efer = self.registers.efer();
+        let cr4 = self.registers.cr4();
+        let no_execute = if efer.contains(Efer::NXE) { 0 } else { NO_EXECUTE };
+        if efer.contains(Efer::LMA) {
+            let top = Gpa::new(self.registers.cr3() & ADDRESS);
+            self.walk_8(top, if cr4.contains(Cr4::LA57) { 5 } else { 4 }, no_execute)
+        } else if cr4.contains(Cr4::PAE) {
+            self.pae(no_execute)
+        } else {
+            self.legacy(cr4.contains(Cr4::PSE))
+        }
+    }
+
+    #[inline(always)]
     fn is_write(&self) -> bool {
         self.access.kind == AccessKind::Write
     }
 
+    #[inline(always)]
     fn is_user(&self) -> bool {
         self.registers.cpl() == 3 && !self.access.implicit_supervisor
     }
 
-    fn fault(&self, mut code: PageFaultCode) -> WalkFault {
+    #[cold]
+    fn page_fault(&self, mut code: PageFaultCode) -> WalkFault {
         code.set(PageFaultCode::WRITE, self.is_write());
         code.set(PageFaultCode::USER, self.is_user());
-        // The fetch bit is reported only where execution can be forbidden (APM vol. 2, 8.4.2).
-        let fetch_reported =
-            self.registers.efer().contains(Efer::NXE) || self.registers.cr4().contains(Cr4::SMEP);
-        code.set(PageFaultCode::FETCH, self.access.kind == AccessKind::Execute && fetch_reported);
+        // A fetch is reported as one only where execution can be forbidden (APM vol. 2, 8.4.2; SDM
+        // vol. 3A, 4.7).
+        let cr4 = self.registers.cr4();
+        let no_execute = self.registers.efer().contains(Efer::NXE) && cr4.contains(Cr4::PAE);
+        let reported = no_execute || cr4.contains(Cr4::SMEP);
+        code.set(PageFaultCode::FETCH, self.access.kind == AccessKind::Execute && reported);
         WalkFault::Exception(Exception::page_fault(self.gva.get(), code))
     }
 
-    /// Bits that must be zero in an 8-byte entry that refers to a table or a page of `page_bits` bits.
-    fn reserved(&self, large: bool, page_bits: u32) -> u64 {
-        let mut bits = 0;
-        if !self.registers.efer().contains(Efer::NXE) {
-            bits |= NO_EXECUTE;
-        }
-        if large {
-            // Below the page's address and above the PAT bit (bit 12).
-            bits |= ((1u64 << page_bits) - 1) & !0x1fff;
-        }
-        bits
+    #[cold]
+    fn not_present(&self) -> Ended {
+        Ended::Fault(self.page_fault(PageFaultCode::empty()))
     }
 
-    /// One entry of 8 bytes: reads it, checks presence and reserved bits.
-    #[inline]
-    fn entry(&self, at: Gpa) -> Result<u64, WalkFault> {
-        let entry = self.memory.load_u64(at)?;
-        if entry & PRESENT == 0 {
-            return Err(self.fault(PageFaultCode::empty()));
-        }
-        Ok(entry)
+    #[cold]
+    fn reserved(&self) -> Ended {
+        Ended::Fault(self.page_fault(PageFaultCode::PRESENT | PageFaultCode::RESERVED))
     }
 
-    /// Sets accessed (and dirty) as the CPU does: atomically, and only if the entry is unchanged.
-    #[inline]
-    fn mark(&self, at: Gpa, entry: u64, bits: u64) -> Result<(), WalkFault> {
+    /// Sets accessed (and dirty) as the CPU does: atomically, and only in the entry that the walk used.
+    #[inline(always)]
+    fn mark(&self, at: Gpa, entry: u64, bits: u64) -> Result<(), Ended> {
         if entry & bits == bits {
             return Ok(());
         }
-        let cell = self.memory.atomic_u64(at)?;
-        // A lost race means the guest changes the entry while it is being used: the CPU may use either.
-        let _ = cell.compare_exchange(entry, entry | bits, Ordering::AcqRel, Ordering::Relaxed);
-        Ok(())
+        self.mark_slowly(at, 8, entry, bits)
     }
 
-    fn long_mode(&self) -> Result<Gpa, WalkFault> {
-        let levels = if self.registers.cr4().contains(Cr4::LA57) { 5 } else { 4 };
-        self.walk_8(Gpa::new(self.registers.cr3() & ADDRESS), levels, PRESENT | WRITABLE | USER)
+    #[cold]
+    fn mark_slowly(&self, at: Gpa, size: usize, entry: u64, bits: u64) -> Result<(), Ended> {
+        let found = self.memory.compare_exchange(at, size, entry, entry | bits)?;
+        if found == entry { Ok(()) } else { Err(Ended::Changed) }
     }
 
-    fn pae(&self) -> Result<Gpa, WalkFault> {
-        // CR3 points at four entries, aligned to 32 bytes; they carry no rights.
+    fn pae(&self, no_execute: u64) -> Result<Gpa, Ended> {
+        // CR3 points at four entries, aligned to 32 bytes.
         let table = self.registers.cr3() & 0xffff_ffe0;
-        let at = Gpa::new(table + (self.gva.get() >> 30 & 3) * 8);
-        let entry = self.entry(at)?;
-        self.walk_8(Gpa::new(entry & ADDRESS), 2, PRESENT | WRITABLE | USER)
+        let entry = self.memory.load_u64(Gpa::new(table + (self.gva.get() >> 30 & 3) * 8))?;
+        if entry & PRESENT == 0 {
+            return Err(self.not_present());
+        }
+        if entry & PAE_POINTER_RESERVED != 0 {
+            return Err(self.reserved());
+        }
+        self.walk_8(Gpa::new(entry & ADDRESS), 2, PAE_RESERVED | no_execute)
     }
 
-    /// Walks `levels` levels of 512 entries from `table` down.
-    #[inline]
-    fn walk_8(&self, mut table: Gpa, levels: u32, mut rights: u64) -> Result<Gpa, WalkFault> {
+    /// Walks `levels` levels of 512 entries from `table` down; no entry may have a bit of `forbidden`.
+    #[inline(always)]
+    fn walk_8(&self, mut table: Gpa, levels: u32, forbidden: u64) -> Result<Gpa, Ended> {
         let va = self.gva.get();
-        let mut no_execute = 0;
-        let mut level = levels;
+        // A right must be granted on every level; no-execute counts from any.
+        let mut granted = u64::MAX;
+        let mut denied = 0;
+        let mut page_bits = 3 + 9 * levels;
         loop {
-            let page_bits = 12 + 9 * (level - 1);
             let at = table + (va >> page_bits & 0x1ff) * 8;
-            let entry = self.entry(at)?;
-            let large = level > 1 && entry & PAGE_SIZE != 0;
-            // A page-size bit is reserved in the levels above 1 GiB pages.
-            let misplaced = large && level > 3;
-            if misplaced || entry & self.reserved(large, page_bits) != 0 {
-                return Err(self.fault(PageFaultCode::PRESENT | PageFaultCode::RESERVED));
+            let entry = self.memory.load_u64(at)?;
+            if entry & PRESENT == 0 {
+                return Err(self.not_present());
             }
-            rights &= entry;
-            no_execute |= entry & NO_EXECUTE;
-            if level == 1 || large {
-                self.check(rights, no_execute != 0)?;
-                self.mark(at, entry, ACCESSED | if self.is_write() { DIRTY } else { 0 })?;
-                let mask = (1u64 << page_bits) - 1;
-                return Ok(Gpa::new((entry & ADDRESS & !mask) | (va & mask)));
+            granted &= entry;
+            denied |= entry;
+            let is_page = page_bits == 12 || entry & PAGE_SIZE != 0;
+            let mut wrong = entry & forbidden;
+            if is_page && page_bits > 12 {
+                // Below the page's address and above PAT, which is bit 12. No page is above 1 GiB.
+                wrong |= if page_bits > 30 { PAGE_SIZE } else { entry & ((1 << page_bits) - 1) & !0x1fff };
+            }
+            if wrong != 0 {
+                return Err(self.reserved());
+            }
+            if is_page {
+                self.check(granted, denied & NO_EXECUTE != 0)?;
+                self.mark(at, entry, if self.is_write() { ACCESSED | DIRTY } else { ACCESSED })?;
+                let offset = (1u64 << page_bits) - 1;
+                return Ok(Gpa::new((entry & ADDRESS & !offset) | (va & offset)));
             }
             self.mark(at, entry, ACCESSED)?;
             table = Gpa::new(entry & ADDRESS);
-            level -= 1;
+            page_bits -= 9;
         }
     }
 
-    /// 32-bit paging: two levels of 1024 four-byte entries, 4 MiB pages with PSE.
-    fn legacy(&self) -> Result<Gpa, WalkFault> {
+    /// 32-bit paging: two levels of 1024 four-byte entries, and 4 MiB pages with PSE.
+    fn legacy(&self, pse: bool) -> Result<Gpa, Ended> {
         let va = self.gva.get() & 0xffff_ffff;
+        let used = if self.is_write() { ACCESSED | DIRTY } else { ACCESSED };
         let pde_at = Gpa::new((self.registers.cr3() & 0xffff_f000) + (va >> 22) * 4);
         let pde = u64::from(self.memory.load_u32(pde_at)?);
         if pde & PRESENT == 0 {
-            return Err(self.fault(PageFaultCode::empty()));
+            return Err(self.not_present());
         }
-        if pde & PAGE_SIZE != 0 && self.registers.cr4().contains(Cr4::PSE) {
-            self.check(pde, false)?;
-            self.mark_4(pde_at, pde, self.is_write())?;
-            // PSE-36: bits 20:13 of the entry are address bits 39:32; bit 21 is reserved.
-            if pde & 1 << 21 != 0 {
-                return Err(self.fault(PageFaultCode::PRESENT | PageFaultCode::RESERVED));
+        if pde & PAGE_SIZE != 0 && pse {
+            if pde & PSE_RESERVED != 0 {
+                return Err(self.reserved());
             }
+            self.check(pde, false)?;
+            self.mark_4(pde_at, pde, used)?;
             let high = (pde >> 13 & 0xff) << 32;
             return Ok(Gpa::new(high | (pde & 0xffc0_0000) | (va & 0x3f_ffff)));
         }
+        self.mark_4(pde_at, pde, ACCESSED)?;
         let pte_at = Gpa::new((pde & 0xffff_f000) + (va >> 12 & 0x3ff) * 4);
         let pte = u64::from(self.memory.load_u32(pte_at)?);
         if pte & PRESENT == 0 {
-            return Err(self.fault(PageFaultCode::empty()));
+            return Err(self.not_present());
         }
         self.check(pde & pte, false)?;
-        self.mark_4(pde_at, pde, false)?;
-        self.mark_4(pte_at, pte, self.is_write())?;
+        self.mark_4(pte_at, pte, used)?;
         Ok(Gpa::new((pte & 0xffff_f000) | (va & 0xfff)))
     }
 
-    fn mark_4(&self, at: Gpa, entry: u64, dirty: bool) -> Result<(), WalkFault> {
-        let bits = ACCESSED | if dirty && self.is_write() { DIRTY } else { 0 };
-        if entry & bits != bits {
-            self.memory.compare_exchange(at, 4, entry, entry | bits)?;
-        }
-        Ok(())
+    fn mark_4(&self, at: Gpa, entry: u64, bits: u64) -> Result<(), Ended> {
+        if entry & bits == bits { Ok(()) } else { self.mark_slowly(at, 4, entry, bits) }
     }
 
     /// The rights of a page against the access (APM vol. 2, 5.6).
-    #[inline]
-    fn check(&self, rights: u64, no_execute: bool) -> Result<(), WalkFault> {
+    #[inline(always)]
+    fn check(&self, rights: u64, no_execute: bool) -> Result<(), Ended> {
         let user_page = rights & USER != 0;
         let allowed = if self.is_user() {
             user_page
@@ -242,16 +284,20 @@ impl<R: Registers> Walk<'_, R> {
             match self.access.kind {
                 AccessKind::Execute => !(no_execute || user_page && cr4.contains(Cr4::SMEP)),
                 kind => {
-                    // SMAP: user pages are out of bounds unless EFLAGS.AC says so; accesses that are
+                    // SMAP: user pages are out of bounds unless RFLAGS.AC says so; accesses that are
                     // supervisor's by nature at CPL 3 are never excused.
-                    let excused = self.registers.rflags().contains(Rflags::AC)
-                        && !(self.access.implicit_supervisor && self.registers.cpl() == 3);
-                    let smap_stops = user_page && cr4.contains(Cr4::SMAP) && !excused;
+                    let smap_stops = user_page
+                        && cr4.contains(Cr4::SMAP)
+                        && (self.registers.cpl() == 3 || !self.registers.rflags().contains(Rflags::AC));
                     let writable = rights & WRITABLE != 0 || !self.registers.cr0().contains(Cr0::WP);
                     !smap_stops && (kind == AccessKind::Read || writable)
                 }
             }
         };
-        if allowed { Ok(()) } else { Err(self.fault(PageFaultCode::PRESENT)) }
+        if allowed { Ok(()) } else { Err(Ended::Fault(self.page_fault(PageFaultCode::PRESENT))) }
     }
 }
+
+#[cfg(test)]
+#[path = "walk_tests.rs"]
+mod tests;
