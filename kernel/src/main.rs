@@ -53,6 +53,7 @@ unsafe extern "sysv64" fn _start(info: *const BootInfo) -> ! {
 extern "sysv64" fn boot(info: *const BootInfo) -> ! {
     percpu::adopt_boot_cpu();
     idt::load();
+    local_apic::park_others();
     serial::start();
     console_log::start();
     log::info!("PureVisor {}", env!("CARGO_PKG_VERSION"));
@@ -63,8 +64,8 @@ extern "sysv64" fn boot(info: *const BootInfo) -> ! {
     control::set_up();
     let found = or_stop(memory::start());
     log::info!("memory: {} MiB of RAM, {} MiB for use", found.ram >> 20, found.usable >> 20);
-    if found.refused > 0 {
-        log::warn!("memory: {} KiB in pieces too small or too many were left out", found.refused >> 10);
+    if found.refused >= 1 << 20 {
+        log::warn!("memory: {} MiB in too many separate pieces are left out", found.refused >> 20);
     }
     #[allow(unsafe_code)] // the CPU's own tables
     // SAFETY: the calling CPU, which runs on the loader's stack still.

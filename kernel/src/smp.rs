@@ -1,7 +1,7 @@
 //! Starts the application processors (SDM vol. 3A, 9.4.4; APM vol. 2, 15.27.8).
 //!
 //! ```text
-//! INIT, 10 ms, SIPI to all at once ─► trampoline (real mode, one page below 1 MiB)
+//! INIT to all (first thing in boot), 10 ms, SIPI to all at once ─► trampoline (real mode, one page below 1 MiB)
 //!   ─► long mode on tables of their own: the page, executable, and the kernel's half
 //!   ─► ap_entry: the kernel's tables, own stack by APIC id ─► ap_main ─► cpu_loop
 //! ```
@@ -25,7 +25,7 @@ use mm::addr::{Hpa, Hva, PAGE};
 use mm::layout::Stack;
 use mm::{Caching, PageSize, PageTable, Rights, TableMemory, X86_64};
 
-/// From INIT to the first SIPI.
+/// From INIT to the first SIPI. INIT was the kernel's first act, so most of it is over.
 const AFTER_INIT: Nanos = Nanos::from_millis(10);
 /// From the first SIPI to the second, which goes to those that have not come.
 const SECOND_SIPI: Nanos = Nanos::from_millis(2);
@@ -215,10 +215,7 @@ pub fn start() -> Result<Started, NoMemory> {
     ROOT.store(memory::root().map_or(0, Hpa::get), Ordering::Release);
 
     let trampoline = Trampoline::new()?;
-    for block in &others {
-        local_apic::send(Command::INIT, block.apic_id());
-    }
-    wait(AFTER_INIT, || false);
+    wait(AFTER_INIT.since(time::now()), || false);
     let missing = |b: &&&PerCpu| !b.is_online();
     for block in &others {
         local_apic::send(trampoline.command(), block.apic_id());

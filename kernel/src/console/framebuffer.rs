@@ -47,11 +47,9 @@ pub fn start() -> Result<Option<(usize, usize)>, NoMemory> {
     if !known || columns == 0 || rows == 0 || stride < width || bytes > fb.extent.len {
         return Ok(None);
     }
-    let pixels = memory::map_window(base, bytes, Caching::WriteCombining)?.as_mut_ptr();
-    for i in 0..stride * height {
-        // SAFETY: the mapping holds `stride * height` pixels.
-        unsafe { (pixels as *mut u32).add(i).write_volatile(0) };
-    }
+    let pixels: *mut u32 = memory::map_window(base, bytes, Caching::WriteCombining)?.as_mut_ptr();
+    // SAFETY: the mapping holds `stride * height` pixels, and is nobody else's.
+    unsafe { pixels.write_bytes(0, stride * height) };
     let screen = Screen::new(columns, rows);
     let (columns, rows) = (screen.row(0).len(), screen.rows());
     *DISPLAY.lock() = Some(Display { pixels, stride, columns, screen, drawn: vec![b' '; columns * rows] });
@@ -77,19 +75,23 @@ impl Display {
             for column in 0..self.columns {
                 let wanted = self.screen.row(row)[column];
                 let at = row * self.columns + column;
-                if self.drawn[at] != wanted {
-                    self.drawn[at] = wanted;
-                    self.draw_cell(column, row, wanted);
+                let before = core::mem::replace(&mut self.drawn[at], wanted);
+                if before != wanted {
+                    self.draw_cell(column, row, wanted, before == b' ');
                 }
             }
         }
     }
 
-    fn draw_cell(&mut self, column: usize, row: usize, character: u8) {
+    /// Draws a character; over a `blank` cell only what is not black.
+    fn draw_cell(&mut self, column: usize, row: usize, character: u8, blank: bool) {
         let Some(glyph) = get_raster(character as char, WEIGHT, HEIGHT) else { return };
         let origin = row * CELL_HEIGHT * self.stride + column * CELL_WIDTH;
         for (y, line) in glyph.raster().iter().enumerate() {
             for (x, intensity) in line.iter().enumerate() {
+                if blank && *intensity == 0 {
+                    continue;
+                }
                 // Grey is the same in both pixel layouts.
                 let pixel = u32::from(*intensity) * 0x01_0101;
                 // SAFETY: cells lie inside of the visible area, which lies inside of the mapping.

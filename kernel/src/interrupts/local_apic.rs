@@ -68,6 +68,34 @@ fn write(register: Register, value: u32) {
     }
 }
 
+/// Sends INIT to all CPUs but the calling one, in whatever mode the firmware left the APICs: they stop, and
+/// wait to be started. Firmware may have left them spinning, which costs the booting CPU its share of a
+/// core (its sibling thread's, or the host's under an emulator).
+///
+/// The first thing that the kernel does, through the direct map: there are no windows yet.
+pub fn park_others() {
+    /// Destination shorthand: all excluding self.
+    const OTHERS: u32 = 3 << 18;
+    let command = Command::INIT.0 | OTHERS;
+    // SAFETY: every 64-bit CPU has the base register; the command register takes an INIT in both modes. In
+    // xAPIC mode its page is in the 32-bit hole, which the direct map covers.
+    unsafe {
+        let base = rdmsr(Msr::APIC_BASE);
+        if base & BASE_ENABLE == 0 {
+            return;
+        }
+        if base & BASE_X2APIC != 0 {
+            wrmsr(Msr(Msr::X2APIC.0 + 0x30), command.into());
+            return;
+        }
+        let page = Hpa::new_truncate(base & !(PAGE - 1));
+        if page.get() < 1 << 32 {
+            let register = memory::DIRECT.address(page) + u64::from(Register::COMMAND.0);
+            register.as_mut_ptr::<u32>().write_volatile(command);
+        }
+    }
+}
+
 /// Chooses the mode for all CPUs; in xAPIC mode maps the registers at physical address `base`.
 pub fn find(base: u64) -> Result<(), NoMemory> {
     if !control::features().x2apic {

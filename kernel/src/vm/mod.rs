@@ -1,0 +1,34 @@
+//! Virtual machines on this machine: the wiring of `vmm`, `sched`, `executor` and the console.
+//!
+//! # How data flows
+//!
+//! ```text
+//!  console ─► Vms::control ─► supervisor (a task per VM) ─► run: memory, nested tables, board, vCPUs
+//!                                   ▲                              │ wake
+//!                                   │ ended, parked                ▼
+//!  cpu_loop ─► Scheduler::pick ─► turn ─► Vcpu::run ◄──── seat (a vCPU as the scheduler has it)
+//! ```
+//!
+//! - `processor`: AMD-V on each CPU.
+//! - `ram`: the host memory behind a guest.
+//! - `seat`: what the scheduler schedules: a vCPU, how it is woken, where it runs.
+//! - `turn`: what a CPU does from picking a vCPU to putting it back.
+//! - `run`: one run of a VM, from power-on to its end; a reset begins the next.
+//! - `supervisor`: the task that starts, pauses and ends the runs of a VM.
+//! - `table`: all VMs, for the console.
+mod processor;
+mod ram;
+mod run;
+mod seat;
+mod supervisor;
+mod table;
+mod turn;
+
+pub use processor::GuestCpu;
+pub use table::{Vms, start};
+pub use turn::take_turn;
+
+/// The back end of all vCPUs.
+type Guest = vmm::svm::SvmVcpu;
+/// A vCPU of this machine.
+type Vcpu = vmm::vcpu::Vcpu<Guest>;

@@ -1,0 +1,274 @@
+//! One run of a VM: from power-on to power-off, reset or crash. The next run is made from scratch.
+use super::processor::{Virtualization, virtualization};
+use super::ram::GuestRam;
+use super::seat::{self, Seat, VcpuEntity, kick, scheduler};
+use super::{Guest, Vcpu};
+use crate::cpu::registers::{cpuid, rdtsc};
+use crate::cpu::control;
+use crate::memory::{HEAP, ThisCpu};
+use crate::{boot_info, random, time};
+use alloc::boxed::Box;
+use alloc::string::{String, ToString};
+use alloc::sync::{Arc, Weak};
+use alloc::vec::Vec;
+use core::fmt;
+use core::sync::atomic::{AtomicUsize, Ordering};
+use executor::Signal;
+use mgmt::config::VmConfig;
+use mm::addr::Hva;
+use mm::heap::Heap;
+use mm::paging::{Npt, PageSize, PageTable};
+use sched::{CpuSet, Params};
+use spin::{Mutex, Once};
+use vmm::load::{self, Boot, File};
+use vmm::memory::{Layout, nested};
+use vmm::platform::{ApicFabric, Board, BoardConfig, ConsoleOutput, Wake};
+use vmm::policy::cpuid::Facts;
+use vmm::policy::paravirtual;
+use vmm::vm::{Clock, End, Shared};
+
+type NestedTables = PageTable<Npt, &'static Heap<ThisCpu>>;
+
+
+/// Why a VM could not be started.
+#[derive(Debug)]
+pub enum StartError {
+    /// The machine can't run VMs.
+    NoVirtualization(vmm::svm::Missing),
+    /// Too little memory.
+    Memory { needed: u64, free: u64 },
+    /// A boot file is not there.
+    File { name: String, why: &'static str },
+    /// The kernel or the initrd is not what it should be.
+    Load(load::LoadError),
+    /// The CPUs that it is bound to don't exist, or the like.
+    Scheduling(sched::Refused),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoVirtualization(missing) => write!(f, "{missing}"),
+            Self::Memory { needed, free } => write!(
+                f,
+                "it needs {} MiB of memory, {} MiB are free: stop another VM or give it less",
+                needed >> 20,
+                free >> 20
+            ),
+            Self::File { name, why } => write!(f, "{name}: {why}"),
+            Self::Load(error) => write!(f, "{error}"),
+            Self::Scheduling(refused) => write!(f, "{refused}"),
+        }
+    }
+}
+
+/// How the fabric reaches the vCPUs.
+struct Doorbells(Arc<Once<Box<[Weak<Seat>]>>>);
+
+impl Wake for Doorbells {
+    fn wake(&self, vcpu: usize) {
+        if let Some(seats) = self.0.get()
+            && let Some(seat) = seats.get(vcpu).and_then(Weak::upgrade)
+        {
+            seat.notify();
+        }
+    }
+}
+
+/// A VM that runs.
+pub struct Run {
+    /// What its vCPUs share.
+    pub shared: Arc<Shared>,
+    /// Its vCPUs, as the scheduler has them.
+    pub vcpus: Once<Box<[Arc<VcpuEntity>]>>,
+    /// When it was started.
+    pub started: u64,
+    /// How many vCPUs have been put to rest.
+    parked: AtomicUsize,
+    /// How it ended, once it has.
+    end: Mutex<Option<End>>,
+    /// Tells the supervisor to look.
+    signal: Arc<Signal>,
+    tables: Mutex<Option<NestedTables>>,
+}
+
+impl Run {
+    /// Builds a VM from its configuration, in memory that is zeroed here, ready to be started.
+    ///
+    /// # Errors
+    /// What is missing. Whatever was taken by then is given back.
+    pub async fn build(
+        config: &VmConfig,
+        ram: &Arc<GuestRam>,
+        console: &Arc<ConsoleOutput>,
+        signal: &Arc<Signal>,
+    ) -> Result<Arc<Self>, StartError> {
+        let found = virtualization().map_err(StartError::NoVirtualization)?;
+        let kernel = boot_file(&config.kernel)?;
+        let initrd = config.initrd.as_deref().map(boot_file).transpose()?;
+        let memory = ram.zeroed().await;
+        let boot = Boot {
+            kernel: File { name: &config.kernel, bytes: kernel },
+            initrd: config.initrd.as_deref().zip(initrd).map(|(name, bytes)| File { name, bytes }),
+            cmdline: config.cmdline.as_bytes(),
+            vcpus: config.vcpus,
+            seed: Some(random::bytes()),
+        };
+        let loaded = load::load(&memory, &boot).map_err(StartError::Load)?;
+        let largest = if control::features().huge_pages { PageSize::Huge } else { PageSize::Large };
+        let tables = nested::map::<Npt, _>(&memory, &HEAP, largest)
+            .map_err(|_| StartError::Memory { needed: ram.bytes(), free: HEAP.usage().free })?;
+
+        let doorbells = Arc::new(Once::new());
+        let fabric =
+            Arc::new(ApicFabric::new(config.vcpus as usize, Box::new(Doorbells(doorbells.clone()))));
+        let now = time::now().0;
+        let board = BoardConfig {
+            fabric: fabric.clone(),
+            console: console.clone(),
+            layout: memory.layout(),
+            wall_clock: crate::wall_clock::at_zero(),
+        };
+        let shared = Arc::new(Shared::new(memory, Board::new(board, now), fabric, Clock::new(time::tsc_rate().hertz, rdtsc())));
+        let run = Arc::new(Self {
+            shared: shared.clone(),
+            vcpus: Once::new(),
+            started: now,
+            parked: AtomicUsize::new(0),
+            end: Mutex::new(None),
+            signal: signal.clone(),
+            tables: Mutex::new(None),
+        });
+        let root = tables.root();
+        *run.tables.lock() = Some(tables);
+
+        let params = params(config);
+        let mut entities: Vec<Arc<VcpuEntity>> = Vec::with_capacity(config.vcpus as usize);
+        for index in 0..config.vcpus as usize {
+            let back_end = Guest::new(found.maps, root, found.features, |object| {
+                HEAP.physical(Hva::from_ptr(object))
+            });
+            let facts = facts(config, index, found);
+            let mut vcpu =
+                Vcpu::new(index, back_end, shared.clone(), found.format, &host_cpuid, &facts);
+            if index == 0 {
+                vcpu.start_at(&loaded.state);
+            }
+            let seat = Arc::new(Seat::new(vcpu, Arc::downgrade(&run), ram.clone()));
+            let entity = scheduler().add(&params, seat).map_err(StartError::Scheduling)?;
+            entity.payload().set_entity(&entity);
+            entities.push(entity);
+        }
+        doorbells.call_once(|| entities.iter().map(|e| Arc::downgrade(e.payload())).collect());
+        run.vcpus.call_once(|| entities.into_boxed_slice());
+        log::debug!("{}: {}, {}", config.name, config.kernel, loaded.format);
+        Ok(run)
+    }
+
+    /// The vCPUs.
+    pub fn vcpus(&self) -> &[Arc<VcpuEntity>] {
+        self.vcpus.get().map_or(&[], |vcpus| vcpus)
+    }
+
+    /// Starts the first vCPU; the others wait for it to start them.
+    pub fn start(&self) {
+        if let Some(first) = self.vcpus().first() {
+            first.payload().notify();
+        }
+    }
+
+    /// A vCPU has ended the run. The first to say so counts.
+    pub fn ended(&self, end: End) {
+        self.end.lock().get_or_insert(end);
+        self.signal.raise();
+    }
+
+    /// How it ended, if it has.
+    pub fn end(&self) -> Option<End> {
+        self.end.lock().clone()
+    }
+
+    /// A vCPU has been put to rest.
+    pub fn seat_parked(&self) {
+        self.parked.fetch_add(1, Ordering::SeqCst);
+        self.signal.raise();
+    }
+
+    /// Whether all vCPUs rest.
+    pub fn is_parked(&self) -> bool {
+        self.parked.load(Ordering::SeqCst) >= self.vcpus().len()
+    }
+
+    /// Lets the vCPUs go on after all were put to rest.
+    pub fn resume(&self) {
+        self.parked.store(0, Ordering::SeqCst);
+        self.shared.unpark();
+        let now = time::now().0;
+        for entity in self.vcpus() {
+            entity.payload().parked.store(false, Ordering::SeqCst);
+            if let Some(placement) = scheduler().resume(entity, now) {
+                kick(placement);
+            }
+        }
+    }
+
+    /// Takes the vCPUs, all of which rest, from the scheduler.
+    pub fn dismantle(&self) {
+        let now = time::now().0;
+        for entity in self.vcpus() {
+            entity.payload().cancel_alarm();
+            if let Some(cpu) = scheduler().remove(entity, now) {
+                seat::reschedule(cpu);
+            }
+        }
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        // The seats hold the run weakly and are held by it: with it gone no CPU has one of its vCPUs.
+        if let Some(tables) = self.tables.lock().take() {
+            nested::free(tables);
+        }
+    }
+}
+
+/// A file of the boot volume by the name that the configuration gives it.
+fn boot_file(name: &str) -> Result<&'static [u8], StartError> {
+    let problem = |why| StartError::File { name: name.to_string(), why };
+    match boot_info::file(name) {
+        None => Err(problem("the loader did not bring this file: reboot after changing purevisor.toml")),
+        Some(Ok(bytes)) => Ok(bytes),
+        Some(Err(why)) => Err(problem(why)),
+    }
+}
+
+fn host_cpuid(leaf: u32, subleaf: u32) -> [u32; 4] {
+    let r = cpuid(leaf, subleaf);
+    [r.eax, r.ebx, r.ecx, r.edx]
+}
+
+fn facts(config: &VmConfig, index: usize, found: &Virtualization) -> Facts {
+    Facts {
+        vcpus: config.vcpus,
+        apic_id: index as u32,
+        xcr0: found.format.xcr0,
+        tsc_hz: time::tsc_rate().hertz,
+        apic_timer_hz: 1_000_000_000,
+        invariant_tsc: true,
+        paravirtual: paravirtual::Features::CLOCK | paravirtual::Features::SEND_IPI,
+    }
+}
+
+fn params(config: &VmConfig) -> Params {
+    let mut affinity = CpuSet::ALL;
+    if let Some(cpus) = &config.affinity {
+        affinity = CpuSet::EMPTY;
+        for &cpu in cpus {
+            if (cpu as usize) < sched::MAX_CPUS {
+                affinity.insert(cpu as usize);
+            }
+        }
+    }
+    Params { weight: config.weight, cap: config.cap.map_or(0, |all| (all / config.vcpus).max(1)), affinity }
+}

@@ -1,0 +1,144 @@
+//! A vCPU's turn on a CPU: from the scheduler's pick until it is put back.
+//!
+//! Between exits of the guest the CPU also does what is due for the node: timers, ready tasks. It leaves
+//! the guest for that when [`Host::attention`] says so, which every wake and timer of this CPU sets.
+use super::processor::GuestCpu;
+use super::seat::{Seat, kick, reschedule, scheduler};
+use crate::cpu::percpu::{self, PerCpu};
+use crate::cpu::registers::{disable_interrupts, enable_interrupts, rdtsc};
+use crate::cpu_loop::Runtime;
+use crate::time::{self, Nanos, timer};
+use alloc::sync::Arc;
+use core::sync::atomic::Ordering;
+use core::task::Waker;
+use sched::{Pick, Reason};
+use vmm::vcpu::{Host, Leave};
+
+/// The CPU as its vCPU sees it.
+struct ThisCpu<'a> {
+    cpu: &'static PerCpu,
+    runtime: &'a Runtime,
+    slice_end: u64,
+}
+
+impl ThisCpu<'_> {
+    /// Arms the CPU's timer for the first of: the slice's end, the node's timers, the vCPU's.
+    fn arm(&self, vcpu: Option<u64>) {
+        let node = self.runtime.timers.next_deadline().unwrap_or(u64::MAX);
+        timer::arm(Nanos(self.slice_end.min(node).min(vcpu.unwrap_or(u64::MAX))));
+    }
+}
+
+impl Host for ThisCpu<'_> {
+    #[inline]
+    fn now(&self) -> u64 {
+        time::now().0
+    }
+
+    #[inline]
+    fn tsc(&self) -> u64 {
+        rdtsc()
+    }
+
+    #[inline]
+    fn disable_interrupts(&self) {
+        disable_interrupts();
+    }
+
+    #[inline]
+    fn enable_interrupts(&self) {
+        enable_interrupts();
+    }
+
+    #[inline]
+    fn attention(&self) -> bool {
+        self.cpu.attention.load(Ordering::Relaxed) || self.runtime.executor.has_ready()
+    }
+
+    fn set_vcpu_timer(&self, deadline: Option<u64>) {
+        disable_interrupts();
+        self.arm(deadline);
+        enable_interrupts();
+    }
+}
+
+/// Runs what the scheduler picked, until its turn is over, and puts it back.
+pub fn take_turn(runtime: &Runtime, guest: &mut GuestCpu, pick: Pick<Arc<Seat>>) {
+    if let Some(idle) = pick.kick {
+        reschedule(idle);
+    }
+    let cpu = percpu::current();
+    let seat = pick.entity.payload().clone();
+    let started = time::now().0;
+    seat.cancel_alarm();
+    let host = ThisCpu { cpu, runtime, slice_end: pick.slice_end };
+    let reason = run(&host, guest, &seat);
+    let now = time::now().0;
+    let ran = now.saturating_sub(started);
+    cpu.guest_nanos.fetch_add(ran, Ordering::Relaxed);
+    let parked = reason == Reason::Paused;
+    if parked {
+        seat.parked.store(true, Ordering::SeqCst);
+    }
+    if let Some(placement) = scheduler().put_back(cpu.index, pick.entity, now, ran, reason) {
+        kick(placement);
+    }
+    if parked && let Some(run) = seat.run.upgrade() {
+        run.seat_parked();
+    }
+}
+
+fn run(host: &ThisCpu<'_>, guest: &mut GuestCpu, seat: &Arc<Seat>) -> Reason {
+    let cpu = host.cpu;
+    let mut vcpu = seat.vcpu.lock();
+    let fresh = guest.live == Some(seat.number) && seat.loaded_on.load(Ordering::Relaxed) == cpu.index;
+    if !fresh {
+        #[allow(unsafe_code)] // moves vector registers
+        // SAFETY: whatever vCPU's state was in this CPU has been saved at the end of its turn.
+        unsafe {
+            vcpu.load()
+        };
+        guest.live = Some(seat.number);
+        seat.loaded_on.store(cpu.index, Ordering::Relaxed);
+    }
+    let reason = loop {
+        // What comes from here on is seen before the next entry.
+        cpu.attention.store(false, Ordering::SeqCst);
+        let now = time::now().0;
+        host.runtime.expire(now);
+        host.runtime.poll();
+        if cpu.reschedule.swap(false, Ordering::SeqCst) || now >= host.slice_end {
+            break Reason::Preempted;
+        }
+        // From here on a task that another CPU wakes interrupts this one.
+        if !host.runtime.executor.listen() {
+            continue;
+        }
+        host.set_vcpu_timer(vcpu.deadline());
+        match vcpu.run(&mut guest.processor, host) {
+            Leave::Attention => {}
+            Leave::Yield => break Reason::Preempted,
+            Leave::Blocked { until } => {
+                if let Some(deadline) = until {
+                    let waker = Waker::from(seat.clone());
+                    let timer = host.runtime.timers.wake_at(deadline, waker);
+                    *seat.alarm.lock() = Some((cpu.index, timer));
+                }
+                break Reason::Blocked;
+            }
+            Leave::Parked => break Reason::Paused,
+            Leave::Ended(end) => {
+                if let Some(run) = seat.run.upgrade() {
+                    run.ended(end);
+                }
+                break Reason::Paused;
+            }
+        }
+    };
+    #[allow(unsafe_code)] // moves vector registers
+    // SAFETY: this vCPU's state is in this CPU since the beginning of its turn.
+    unsafe {
+        vcpu.save()
+    };
+    reason
+}
