@@ -1,4 +1,7 @@
 //! What the emulator does, by instruction group, against the CPU that runs the tests and against
 //! itself.
+mod addresses;
 mod native;
 mod rig;
+mod stacks;
+mod strings;
