@@ -150,13 +150,16 @@ fn tasks_spawn_tasks_and_are_dropped_with_the_executor() {
     });
     run(&executor);
     assert_eq!(executor.stats().iter().map(|t| t.name).collect::<String>(), "child");
-    executor.spawner().spawn("never polled", async {});
+    let sent = Arc::new(());
+    let traveller = sent.clone();
+    executor.spawner().spawn("never polled", async move { drop(traveller) });
     executor.spawn("never polled either", async move {
         let _queued = queued;
         pending::<()>().await
     });
     drop(executor);
     assert_eq!(Rc::strong_count(&dropped), 1);
+    assert_eq!(Arc::strong_count(&sent), 1);
 }
 
 #[test]

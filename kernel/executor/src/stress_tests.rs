@@ -3,12 +3,16 @@
 
 use crate::{Channel, Event, Executor, Hooks, Signal, Spawner, yield_now};
 use alloc::sync::Arc;
+use alloc::task::Wake;
 use alloc::vec::Vec;
+use core::future::Future;
+use core::pin::pin;
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use core::task::{Context, Waker};
 use std::sync::mpsc;
 use std::sync::{Condvar, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const CPUS: usize = 4;
 
@@ -190,4 +194,89 @@ fn foreign_threads_may_wake_one_task_all_at_once() {
             .collect();
         threads.into_iter().for_each(|t| t.join().unwrap());
     });
+}
+
+/// A waker that sets a flag, for a thread that polls by hand and so spends most of its time near the
+/// moment of registration.
+struct Flag(AtomicBool);
+
+impl Wake for Flag {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+/// Polls `future` whenever its waker fires; panics if that takes ten seconds.
+fn block_on(future: impl Future<Output = ()>) {
+    let flag = Arc::new(Flag(AtomicBool::new(true)));
+    let waker = Waker::from(flag.clone());
+    let mut future = pin!(future);
+    let start = Instant::now();
+    loop {
+        for spin in 0u64.. {
+            if flag.0.swap(false, Ordering::SeqCst) {
+                break;
+            }
+            if spin % 1000 == 999 {
+                thread::yield_now();
+                assert!(start.elapsed() < Duration::from_secs(10), "a wake was lost");
+            }
+        }
+        if future.as_mut().poll(&mut Context::from_waker(&waker)).is_ready() {
+            return;
+        }
+    }
+}
+
+/// Lets `wake` race with a wait over and over: each round begins when the last wait has ended.
+fn race(rounds: u64, wake: impl Fn() + Send + 'static, wait: impl AsyncFn()) {
+    let ended = Arc::new(AtomicU64::new(0));
+    let seen = ended.clone();
+    let waking = thread::spawn(move || {
+        for round in 0..rounds {
+            while seen.load(Ordering::SeqCst) < round {
+                if Arc::strong_count(&seen) == 1 {
+                    return; // The other side has failed.
+                }
+                thread::yield_now();
+            }
+            (0..round * 7919 % 61).for_each(|_| core::hint::spin_loop());
+            wake();
+        }
+    });
+    for _ in 0..rounds {
+        block_on(wait());
+        ended.fetch_add(1, Ordering::SeqCst);
+    }
+    drop(ended);
+    waking.join().unwrap();
+}
+
+#[test]
+fn a_signal_raised_while_its_task_registers_is_not_lost() {
+    let signal = Arc::new(Signal::new());
+    let raised = signal.clone();
+    race(200_000, move || raised.raise(), async || signal.wait().await);
+}
+
+#[test]
+fn an_event_set_while_a_task_registers_is_not_lost() {
+    let event = Arc::new(Event::new());
+    let set = event.clone();
+    race(
+        100_000,
+        move || set.set(),
+        async || {
+            event.wait().await;
+            event.clear();
+        },
+    );
+}
+
+#[test]
+fn room_made_while_a_sender_registers_is_not_lost() {
+    let channel = Arc::new(Channel::new(2));
+    assert_eq!(channel.write(&[0, 0]), 2);
+    let emptied = channel.clone();
+    race(100_000, move || assert!(emptied.try_recv().is_some()), async || channel.send(1u8).await.unwrap());
 }

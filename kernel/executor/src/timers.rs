@@ -70,6 +70,11 @@ impl Timers {
         self.insert(deadline, Action::Key(key))
     }
 
+    /// Arms a timer that wakes `waker` at `deadline`.
+    pub fn wake_at(&self, deadline: u64, waker: Waker) -> Timer {
+        self.insert(deadline, Action::Wake(waker))
+    }
+
     /// Cancels a timer; false if it fired or was disarmed before.
     pub fn disarm(&self, timer: Timer) -> bool {
         let mut heap = self.heap.lock();

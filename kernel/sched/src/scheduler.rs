@@ -11,7 +11,9 @@ use alloc::sync::Arc;
 
 /// Schedules entities with payload `T` on the CPUs 0 to `cpus` - 1.
 ///
-/// CPU numbers passed to its functions are the kernel's own and must be below that count.
+/// CPU numbers passed to its functions are the kernel's own and must be below that count. Every one of
+/// these CPUs must come to call [`pick`](Self::pick): an entity may be queued on it before, and waits
+/// there for it or for another CPU that takes it over.
 pub struct Scheduler<T> {
     pub(crate) queues: Box<[Queue<T>]>,
     pub(crate) online: CpuSet,
