@@ -12,6 +12,8 @@
 extern crate alloc;
 
 mod boot_info;
+#[cfg(feature = "boot-tests")]
+mod boot_tests;
 mod console;
 mod cpu;
 mod cpu_loop;
@@ -99,6 +101,9 @@ extern "sysv64" fn boot_on_own_stack() -> ! {
     reclaim(machine);
     let ready = time::now();
     log::info!("ready, {} CPUs, {} ms after hand-over", percpu::online().count(), ready.as_millis());
+    #[cfg(feature = "boot-tests")]
+    cpu_loop::run_with(boot_tests::start);
+    #[cfg(not(feature = "boot-tests"))]
     cpu_loop::run_with(|_| {})
 }
 

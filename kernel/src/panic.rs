@@ -58,7 +58,9 @@ pub fn exception(vector: Exception, frame: &Frame) -> ! {
             };
             let why = if frame.error & 1 != 0 { "not permitted there" } else { "not mapped" };
             let _ = write!(out, ", {how} {cr2:#x}: {why}");
-            name_overflow(&mut out, cr2);
+            if frame.error & 1 == 0 {
+                name_overflow(&mut out, cr2);
+            }
         }
         Exception::DOUBLE_FAULT => name_overflow(&mut out, cr2),
         _ if frame.error != 0 => {

@@ -10,6 +10,11 @@ const NOTYPE: u8 = 0;
 /// `STT_FUNC`.
 const FUNC: u8 = 2;
 
+/// `SHN_UNDEF`: the symbol is elsewhere.
+const UNDEFINED: u16 = 0;
+/// `SHN_LORESERVE`: from here on a section's index means something else, such as "not an address".
+const RESERVED: u16 = 0xff00;
+
 /// The bytes of `.symtab` and `.strtab`.
 #[derive(Clone, Copy, Default)]
 pub struct Symbols<'a> {
@@ -31,7 +36,8 @@ impl<'a> Symbols<'a> {
             let value = u64_field(entry, 8);
             let size = u64_field(entry, 16);
             let kind = entry[4] & 0xf;
-            let defined = entry[6] != 0 || entry[7] != 0;
+            let section = u16::from_le_bytes([entry[6], entry[7]]);
+            let defined = section != UNDEFINED && section < RESERVED;
             let Some(offset) = address.checked_sub(value) else { continue };
             if !defined || (kind != FUNC && kind != NOTYPE) || (size > 0 && offset >= size) {
                 continue;
@@ -82,6 +88,7 @@ mod tests {
             symbol(12, 0x10, 1, 0x3000, 0),
             symbol(1, 0x11, 1, 0x2010, 8),
             symbol(18, 0x12, 1, 0x5000, 8),
+            symbol(1, 0x10, 0xfff1, 0x3100, 0),
         ]
         .concat()
     }
