@@ -104,7 +104,7 @@ pub struct InvalidXcr0;
 
 #[cfg(target_os = "none")]
 impl ExtendedState {
-    /// Takes the state out of this CPU.
+    /// Copies the state out of this CPU. It also stays in the CPU until another's is loaded.
     ///
     /// # Safety
     /// This vCPU's state is in this CPU.
@@ -119,6 +119,10 @@ impl ExtendedState {
             }
             // SAFETY: the area has the size that CPUID gives for this XCR0, 64-byte aligned.
             unsafe { instructions::xsave(self.area.as_ptr(), self.format.xcr0) };
+            if self.xcr0 != self.format.xcr0 {
+                // The vCPU may go on here without a load.
+                instructions::set_xcr0(self.xcr0);
+            }
         }
         self.debug_addresses = instructions::debug_addresses();
     }

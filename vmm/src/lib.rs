@@ -37,5 +37,8 @@ pub mod extended;
 pub mod load;
 pub mod memory;
 pub mod platform;
+pub mod policy;
 pub mod svm;
 pub mod time;
+pub mod vcpu;
+pub mod vm;

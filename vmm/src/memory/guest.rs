@@ -284,10 +284,19 @@ unsafe fn read_unaligned(from: *const u64) -> u64 {
 /// # Safety
 /// `from` and `to` are `len` bytes that do not overlap.
 #[inline]
-unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
-    // SAFETY: the caller's. The direction flag is clear, by the ABI.
+unsafe fn copy(mut from: *const u8, mut to: *mut u8, len: usize) {
+    let mut tail = len;
+    if len >= 64 {
+        // SAFETY: the caller's. The direction flag is clear, by the ABI.
+        unsafe {
+            asm!("rep movsq", inout("rcx") len / 8 => _, inout("rsi") from, inout("rdi") to,
+                 options(nostack, preserves_flags));
+        }
+        tail = len % 8;
+    }
+    // SAFETY: the caller's, for what is left.
     unsafe {
-        asm!("rep movsb", inout("rcx") len => _, inout("rsi") from => _, inout("rdi") to => _,
+        asm!("rep movsb", inout("rcx") tail => _, inout("rsi") from => _, inout("rdi") to => _,
              options(nostack, preserves_flags));
     }
 }

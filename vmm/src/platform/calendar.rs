@@ -2,7 +2,7 @@
 
 /// A date and time of day.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct DateTime {
+pub struct DateTime {
     pub year: u16,
     /// 1 to 12.
     pub month: u8,

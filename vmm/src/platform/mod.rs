@@ -28,7 +28,7 @@
 //! BARs come with the virtio devices.
 pub mod apic;
 mod board;
-mod calendar;
+pub mod calendar;
 mod console;
 mod controllers;
 #[cfg(test)]

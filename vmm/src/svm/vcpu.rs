@@ -317,6 +317,11 @@ impl Backend for SvmVcpu {
         self.change(Clean::CR2);
     }
 
+    fn set_dr6_single_step(&mut self) {
+        self.vmcb.save.dr6 |= 1 << 14;
+        self.change(Clean::DEBUG_REGISTERS);
+    }
+
     fn set_cr3(&mut self, value: u64) {
         self.vmcb.save.cr3 = value;
         self.change(Clean::CONTROL_REGISTERS);

@@ -1,0 +1,90 @@
+//! What is delivered to the guest before an entry (APM vol. 2, 8.5: priorities; 15.20: injection).
+use super::{Leave, Vcpu};
+use crate::backend::Backend;
+use crate::cpu::Vector;
+use crate::exit::Event;
+
+impl<B: Backend> Vcpu<B> {
+    /// Takes what others sent, and injects at most one event. `Some` where the vCPU is not to run.
+    ///
+    /// Host interrupts are closed: what is sent from now on interrupts the guest as soon as it runs.
+    #[inline]
+    pub(super) fn prepare_events(&mut self) -> Option<Leave> {
+        let signals = self.apic.pull();
+        if signals.init || signals.nmi || signals.start_up.is_some() {
+            self.take_signals(signals);
+        }
+        let waiting = self.pending.is_some() || self.nmi_pending || self.interrupt_waits();
+        if waiting {
+            self.deliver();
+        } else {
+            self.backend.want_interrupt_window(false);
+        }
+        if self.halted || self.apic.waiting_for_sipi() {
+            return Some(Leave::Blocked { until: self.deadline() });
+        }
+        None
+    }
+
+    /// Whether the local APIC or the 8259 has an interrupt for this vCPU.
+    #[inline]
+    fn interrupt_waits(&self) -> bool {
+        self.apic.deliverable().is_some() || self.apic.ext_int()
+    }
+
+    #[cold]
+    fn take_signals(&mut self, signals: crate::platform::apic::Signals) {
+        if signals.init {
+            self.reset_registers(&crate::load::reset_vector());
+        }
+        if let Some(page) = signals.start_up {
+            self.reset_registers(&crate::load::sipi(page));
+        }
+        self.nmi_pending |= signals.nmi;
+    }
+
+    /// Injects the first of: an event to be delivered again, an NMI, an interrupt. For what must wait
+    /// behind it, or for the guest to open, a window is asked for.
+    fn deliver(&mut self) {
+        if let Some(event) = self.pending.take() {
+            self.halted = false;
+            self.backend.inject(event);
+            self.backend.want_interrupt_window(self.interrupt_waits());
+            return;
+        }
+        if self.nmi_pending {
+            if self.backend.nmi_open() {
+                self.nmi_pending = false;
+                self.halted = false;
+                self.backend.inject(Event::Nmi);
+                self.backend.want_interrupt_window(self.interrupt_waits());
+                return;
+            }
+            self.backend.want_nmi_window();
+        }
+        if !self.interrupt_waits() {
+            self.backend.want_interrupt_window(false);
+            return;
+        }
+        if !self.backend.interrupts_open() {
+            self.backend.want_interrupt_window(true);
+            return;
+        }
+        if let Some(vector) = self.take_interrupt() {
+            self.halted = false;
+            self.backend.inject(Event::Interrupt(Vector(vector)));
+        }
+        self.backend.want_interrupt_window(self.interrupt_waits());
+    }
+
+    /// The interrupt to deliver: the 8259's comes first, as on its wire.
+    fn take_interrupt(&mut self) -> Option<u8> {
+        if self.apic.ext_int() {
+            self.apic.acknowledge_ext_int();
+            return Some(self.shared.board.acknowledge_ext_int());
+        }
+        let vector = self.apic.deliverable()?;
+        self.apic.acknowledge(vector);
+        Some(vector)
+    }
+}

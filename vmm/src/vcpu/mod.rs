@@ -1,0 +1,279 @@
+//! A vCPU: registers in a back end, a local APIC, and what happens at its exits.
+//!
+//! # How data flows
+//!
+//! ```text
+//!  run ─► events: mailbox, NMI, interrupts ─► Backend::enter ─► exit ─► handle ─┬─► registers, policy
+//!   ▲                                                                           ├─► bus ─► Board, APIC
+//!   └───────────────────────────────────────────────────────────────────────────┴─► Leave
+//! ```
+//!
+//! - `events` decides what is delivered to the guest before an entry.
+//! - `handle` is the one match over [`crate::exit::Exit`].
+//! - `bus` leads an emulated access to the local APIC or to the board.
+//! - `control` and `msr` check what a guest writes to control and model-specific registers.
+//!
+//! # What it promises
+//!
+//! A vCPU runs without allocating and without waiting; it takes only the short locks of devices. It
+//! leaves [`Vcpu::run`] as soon as the host wants its CPU, the guest halts, or the VM ends. An
+//! instruction that could not be carried out changed nothing.
+mod bus;
+mod control;
+mod events;
+mod handle;
+mod msr;
+
+use crate::backend::{Backend, InitialState};
+use crate::exit::{Event, ExitKind};
+use crate::extended::{ExtendedState, SaveFormat};
+use crate::platform::apic::LocalApic;
+use crate::policy::cpuid::{CpuidTable, Facts};
+use crate::policy::msr::{MsrFacts, MsrStore};
+use crate::time::Nanos;
+use crate::vm::{End, Shared};
+use alloc::sync::Arc;
+use mm::addr::Gpa;
+
+/// The CPU that a vCPU runs on, as far as it needs to know.
+pub trait Host {
+    /// The host's clock.
+    fn now(&self) -> Nanos;
+    /// The host's time-stamp counter.
+    fn tsc(&self) -> u64;
+    /// Closes interrupts on this CPU.
+    fn disable_interrupts(&self);
+    /// Opens them.
+    fn enable_interrupts(&self);
+    /// Whether this CPU has something else to do. Asked with interrupts closed, right before an entry:
+    /// whatever sets it afterwards must interrupt this CPU.
+    fn attention(&self) -> bool;
+    /// The running vCPU's next timer is due at `deadline`: this CPU is to be interrupted then.
+    fn set_vcpu_timer(&self, deadline: Option<Nanos>);
+}
+
+/// Why a vCPU gives its CPU back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Leave {
+    /// The host wants the CPU ([`Host::attention`]). The vCPU could go on.
+    Attention,
+    /// The guest spins on a lock that somebody else holds: let others run first.
+    Yield,
+    /// The guest has halted, or waits to be started. Not to be run before its mailbox has something, or
+    /// the time has come.
+    Blocked {
+        /// Its next timer.
+        until: Option<Nanos>,
+    },
+    /// The VM is to be left alone ([`Shared::park`]): paused, or coming to an end.
+    Parked,
+    /// This vCPU has ended its VM.
+    Ended(End),
+}
+
+/// What a vCPU is doing, for the operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activity {
+    /// Executes instructions.
+    Running,
+    /// Executed HLT and waits for an interrupt.
+    Halted,
+    /// Halted with interrupts off: only an NMI or INIT gets it out.
+    HaltedForGood,
+    /// Waits for another vCPU to start it (SIPI).
+    WaitsForStart,
+}
+
+/// One virtual CPU.
+pub struct Vcpu<B: Backend> {
+    index: usize,
+    backend: B,
+    apic: LocalApic,
+    cpuid: CpuidTable,
+    msrs: MsrStore,
+    extended: ExtendedState,
+    shared: Arc<Shared>,
+    /// An event that must be delivered before anything else: one whose delivery an exit interrupted, or
+    /// an exception that the last instruction raised.
+    pending: Option<Event>,
+    nmi_pending: bool,
+    halted: bool,
+    /// Bits of CR4 and EFER that the guest was shown features for.
+    allowed: control::Allowed,
+    /// What the guest has added to its time-stamp counter.
+    tsc_adjust: u64,
+    /// Where the guest wants its paravirtual clock.
+    system_time: Option<Gpa>,
+    /// The board's next timer when another vCPU than the first last looked.
+    board_deadline: Option<Nanos>,
+    /// The timer that the host was last told.
+    armed: Option<Nanos>,
+    exits: [u64; ExitKind::COUNT],
+}
+
+impl<B: Backend> Vcpu<B> {
+    /// A vCPU of a VM, in its power-on state. `facts` says which one, `host_cpuid` executes CPUID.
+    pub fn new(
+        mut backend: B,
+        shared: Arc<Shared>,
+        format: SaveFormat,
+        host_cpuid: &dyn Fn(u32, u32) -> [u32; 4],
+        facts: &Facts,
+    ) -> Self {
+        let cpuid = CpuidTable::new(host_cpuid, facts);
+        let physical_bits = control::physical_bits(&cpuid);
+        let index = facts.apic_id as usize;
+        let msr_facts = MsrFacts { paravirtual: facts.paravirtual, patch_level: 0, physical_bits };
+        backend.set_tsc_offset(shared.clock.offset());
+        let mut vcpu = Self {
+            index,
+            backend,
+            apic: LocalApic::new(shared.fabric.clone(), index, physical_bits),
+            allowed: control::Allowed::new(&cpuid),
+            cpuid,
+            msrs: MsrStore::new(msr_facts),
+            extended: ExtendedState::new(format),
+            shared,
+            pending: None,
+            nmi_pending: false,
+            halted: false,
+            tsc_adjust: 0,
+            system_time: None,
+            board_deadline: None,
+            armed: None,
+            exits: [0; ExitKind::COUNT],
+        };
+        vcpu.reset_registers(&crate::load::reset_vector());
+        vcpu
+    }
+
+    /// Starts here, as the first vCPU of a guest whose kernel was loaded.
+    pub fn start_at(&mut self, state: &InitialState) {
+        self.reset_registers(state);
+    }
+
+    fn reset_registers(&mut self, state: &InitialState) {
+        self.backend.reset(state);
+        self.pending = None;
+        self.nmi_pending = false;
+        self.halted = false;
+    }
+
+    /// Its number in the VM, which is its APIC ID.
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    /// What the vCPUs of the VM share.
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// How often it left the guest, by [`ExitKind`].
+    pub fn exits(&self) -> &[u64; ExitKind::COUNT] {
+        &self.exits
+    }
+
+    /// What it is doing.
+    pub fn activity(&self) -> Activity {
+        if self.apic.waiting_for_sipi() {
+            Activity::WaitsForStart
+        } else if !self.halted {
+            Activity::Running
+        } else if self.backend.rflags().contains(crate::cpu::Rflags::IF) {
+            Activity::Halted
+        } else {
+            Activity::HaltedForGood
+        }
+    }
+
+    /// Address of its next instruction.
+    pub fn rip(&self) -> u64 {
+        self.backend.rip()
+    }
+
+    /// Its next timer: the local APIC's, and for vCPU 0 those of the board.
+    pub fn deadline(&self) -> Option<Nanos> {
+        let own = self.apic.deadline();
+        if self.index != 0 {
+            return own;
+        }
+        match (own, self.shared.board.next_deadline()) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+
+    /// Puts the vCPU's extended state into this CPU.
+    ///
+    /// # Safety
+    /// As for [`ExtendedState::load`].
+    #[cfg(target_os = "none")]
+    #[allow(unsafe_code)] // Hands on the contract.
+    pub unsafe fn load(&mut self) {
+        let tsc_aux = self.backend.msr(crate::backend::HardwareMsr::TscAux);
+        // SAFETY: the caller's.
+        unsafe { self.extended.load(tsc_aux) }
+    }
+
+    /// Takes the vCPU's extended state out of this CPU.
+    ///
+    /// # Safety
+    /// As for [`ExtendedState::save`].
+    #[cfg(target_os = "none")]
+    #[allow(unsafe_code)] // Hands on the contract.
+    pub unsafe fn save(&mut self) {
+        // SAFETY: the caller's.
+        unsafe { self.extended.save() }
+    }
+
+    /// Runs the guest on this CPU until one of the reasons in [`Leave`].
+    pub fn run(&mut self, cpu: &mut B::Cpu, host: &impl Host) -> Leave {
+        self.expire_timers(host.now());
+        loop {
+            self.tell_timer(host);
+            host.disable_interrupts();
+            let leave = if self.shared.parking() {
+                Some(Leave::Parked)
+            } else if host.attention() {
+                Some(Leave::Attention)
+            } else {
+                self.prepare_events()
+            };
+            if let Some(leave) = leave {
+                host.enable_interrupts();
+                return leave;
+            }
+            let exit = self.backend.enter(cpu);
+            self.exits[exit.kind() as usize] += 1;
+            if let Some(event) = self.backend.interrupted_event() {
+                self.pending = Some(event);
+            }
+            if let Some(leave) = self.handle(exit, host) {
+                if let Leave::Ended(_) = leave {
+                    self.shared.park();
+                }
+                return leave;
+            }
+        }
+    }
+
+    fn expire_timers(&mut self, now: Nanos) {
+        if self.apic.deadline().is_some_and(|at| at <= now) {
+            self.apic.expire(now);
+        }
+        if self.index == 0 && self.shared.board.next_deadline().is_some_and(|at| at <= now) {
+            self.shared.board.expire(now);
+        }
+    }
+
+    /// Tells the host when the next timer has changed.
+    #[inline]
+    fn tell_timer(&mut self, host: &impl Host) {
+        let deadline = self.deadline();
+        if deadline != self.armed {
+            self.armed = deadline;
+            host.set_vcpu_timer(deadline);
+        }
+    }
+}
