@@ -152,11 +152,13 @@ pub(super) fn decode<R: Registers>(
         if !instruction.is_invalid() {
             return Ok(instruction);
         }
+        if decoder.position() >= LONGEST {
+            break;
+        }
         if decoder.last_error() != DecoderError::NoMoreBytes {
             return Err(Stop::Unsupported("these bytes are no instruction that the emulator knows"));
         }
         match code.len() {
-            LONGEST => break,
             0 => *code = fetch_page(registers, memory, mode)?,
             _ => fetch_rest(registers, memory, mode, code)?,
         }

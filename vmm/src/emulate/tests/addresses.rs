@@ -237,7 +237,7 @@ fn vector_moves_need_the_systems_consent() {
     rig.code(&code);
     rig.registers.cr0 |= Cr0::TS;
     assert_eq!(rig.step(), Outcome::Exception(Exception::NM));
-    rig.registers.cr0 = rig.registers.cr0 - Cr0::TS | Cr0::EM;
+    rig.registers.cr0 = (rig.registers.cr0 - Cr0::TS) | Cr0::EM;
     assert_eq!(rig.step(), Outcome::Exception(Exception::UD));
     assert!(rig.device.seen.is_empty());
 }
