@@ -10,6 +10,9 @@ pub(super) const HEADER: usize = 0x1f1;
 /// Where boot_params has something else after the header.
 pub(super) const HEADER_MAX_END: usize = 0x290;
 
+/// Where the header ends at least: behind `init_size`.
+const HEADER_MIN_END: usize = INIT_SIZE + 4;
+
 const SETUP_SECTS: usize = 0x1f1;
 const SYSSIZE: usize = 0x1f4;
 const JUMP_LENGTH: usize = 0x201;
@@ -48,8 +51,16 @@ pub(super) fn load<'a>(memory: &GuestMemory, room: &Room, image: Image<'a>) -> R
     if first[LOADFLAGS] & LOADED_HIGH == 0 {
         return Err(Problem::LoadsLow);
     }
-    // The header ends where the jump at its start leads. Fields beyond read as zero.
+    // The header ends where the jump at its start leads.
     let end = (MAGIC + usize::from(first[JUMP_LENGTH])).min(HEADER_MAX_END);
+    if end < HEADER_MIN_END {
+        let expected = "0x62 or more";
+        return Err(Problem::Field {
+            name: "length of the setup header",
+            value: (end - MAGIC) as u64,
+            expected,
+        });
+    }
     let setup = image.part("setup header", 0, end as u64)?;
 
     let sectors = if setup[SETUP_SECTS] == 0 { 4 } else { u64::from(setup[SETUP_SECTS]) };

@@ -2,6 +2,7 @@ use super::image::{u32_at, u64_at};
 use super::*;
 use crate::cpu::Gpr;
 use crate::memory::on_heap::HeapMemory;
+use crate::policy::noise::Noise;
 use alloc::string::ToString;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -204,6 +205,17 @@ fn kernels_of_another_time_are_refused() {
 }
 
 #[test]
+fn a_setup_header_that_ends_before_the_fields_of_its_version_is_refused() {
+    let memory = HeapMemory::new(64);
+    for length in [0, 1, 0x61] {
+        let mut kernel = bzimage();
+        kernel[0x201] = length;
+        let message = error(&memory, &kernel).to_string();
+        assert!(message.contains("length of the setup header"), "{message}");
+    }
+}
+
+#[test]
 fn a_command_line_is_taken_up_to_the_kernels_limit() {
     let memory = HeapMemory::new(64);
     let kernel = bzimage();
@@ -266,35 +278,23 @@ fn segments_over_the_first_megabyte_or_each_other_are_refused() {
     assert_eq!(error(&memory, &twice).problem, Problem::Overlap { at: 2 << 20 });
 }
 
-/// A generator of the same numbers in every run (xorshift64*).
-struct Numbers(u64);
-
-impl Numbers {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-}
-
 #[test]
 fn mutated_kernels_load_or_are_refused_and_leave_the_first_megabyte_alone() {
     let memory = HeapMemory::new(32);
-    let mut numbers = Numbers(0x1234_5678_9abc_def1);
+    let mut noise = Noise::new(3);
     let interesting = [0u64, 1, 0x7f, 0x80, 0xff, 0xffff, 0x1000, 0x9_f000, 0x10_0000, 0xffff_ffff, u64::MAX];
     let mut loaded = 0;
     for original in [bzimage(), elf64(true), elf64(false)] {
         let headers = original.len().min(0x290) as u64;
         for _ in 0..1500 {
             let mut kernel = original.clone();
-            for _ in 0..=numbers.next() % 4 {
-                let at = (numbers.next() % headers) as usize;
-                let width = 1 << (numbers.next() % 4);
-                let value = match numbers.next() % 3 {
-                    0 => numbers.next(),
-                    1 => numbers.next() % (64 << 20),
-                    _ => interesting[(numbers.next() % interesting.len() as u64) as usize],
+            for _ in 0..=noise.number() % 4 {
+                let at = (noise.number() % headers) as usize;
+                let width = 1 << (noise.number() % 4);
+                let value = match noise.number() % 3 {
+                    0 => noise.number(),
+                    1 => noise.number() % (64 << 20),
+                    _ => noise.pick(&interesting),
                 };
                 let end = (at + width).min(kernel.len());
                 kernel[at..end].copy_from_slice(&value.to_le_bytes()[..end - at]);
