@@ -35,13 +35,18 @@ pub(super) const GDT_BASE: u64 = GDT;
 /// Bytes of the GDT.
 pub(super) const GDT_BYTES: u64 = 48;
 
-/// Writes GDT and page tables. The 32-bit entries use the GDT only.
-pub(super) fn write_tables(memory: &GuestMemory) -> Result<(), NotRam> {
+/// Writes the GDT and, for a start in long mode, the page tables.
+pub(super) fn write_tables(memory: &GuestMemory, long: bool) -> Result<(), NotRam> {
     const CODE_64: u64 = 0x00af_9b00_0000_ffff;
+    const CODE_32: u64 = 0x00cf_9b00_0000_ffff;
     const DATA: u64 = 0x00cf_9300_0000_ffff;
-    // A busy 64-bit TSS at 0 with a limit of 0x67; in protected mode the same as 32-bit TSS.
+    // A busy TSS at 0 with a limit of 0x67, whose upper half is the next entry in long mode.
     const TSS: u64 = 0x0000_8b00_0000_0067;
-    write_words(memory, GDT, [0, 0, CODE_64, DATA, TSS, 0].into_iter())?;
+    let code = if long { CODE_64 } else { CODE_32 };
+    write_words(memory, GDT, [0, 0, code, DATA, TSS, 0].into_iter())?;
+    if !long {
+        return Ok(());
+    }
 
     const LINK: u64 = 0x3; // Present, writable.
     const LARGE: u64 = 0x83; // Present, writable, a 2 MiB page.

@@ -164,7 +164,7 @@ pub fn load(memory: &GuestMemory, boot: &Boot) -> Result<Loaded, LoadError> {
             }
             place::Start::Pvh { .. } => pvh::write(memory, &map, &initrd, &tables),
         })
-        .and_then(|()| low_memory::write_tables(memory))
+        .and_then(|()| low_memory::write_tables(memory, plan.start.is_long()))
         .map_err(|e| blame_kernel(e.into()))?;
 
     let (format, state) = match plan.start {

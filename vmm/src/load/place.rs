@@ -70,6 +70,13 @@ pub(super) enum Start<'a> {
     Pvh { entry: u32 },
 }
 
+impl Start<'_> {
+    /// Whether the kernel is entered in long mode.
+    pub fn is_long(&self) -> bool {
+        matches!(self, Self::Linux { long: true, .. })
+    }
+}
+
 /// The guest's RAM above the legacy megabyte, less the firmware tables.
 pub(super) struct Room {
     pub low: Extent,

@@ -154,6 +154,28 @@ fn a_kernel_without_a_64_bit_entry_starts_in_protected_mode() {
     assert!(loaded.state.efer.is_empty());
 }
 
+/// The hidden part of a segment register as its descriptor in the guest's GDT has it.
+fn loaded_from_gdt(memory: &GuestMemory, gdt: u64, selector: u16) -> (u16, u32) {
+    let descriptor = memory.load_u64(Gpa::new(gdt + u64::from(selector))).unwrap();
+    let attributes = (descriptor >> 40 & 0xff | descriptor >> 44 & 0xf00) as u16;
+    let limit = (descriptor & 0xffff | descriptor >> 32 & 0xf_0000) as u32;
+    (attributes, if attributes & 0x800 == 0 { limit } else { limit << 12 | 0xfff })
+}
+
+#[test]
+fn a_kernel_that_reloads_its_segments_gets_those_that_it_was_started_with() {
+    let memory = HeapMemory::new(64);
+    let mut old = bzimage();
+    old[0x236] = 0;
+    for kernel in [bzimage(), old, elf64(true), elf64(false)] {
+        let state = load(&memory, &boot(&kernel, None)).unwrap().state;
+        for segment in state.segments[..4].iter().chain([&state.tr]) {
+            let cached = (segment.attributes.0, segment.limit);
+            assert_eq!(loaded_from_gdt(&memory, state.gdtr.base, segment.selector), cached);
+        }
+    }
+}
+
 #[test]
 fn a_movable_kernel_lies_low_where_its_preferred_place_is_too_high() {
     let memory = HeapMemory::new(8);

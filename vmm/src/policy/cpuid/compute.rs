@@ -74,9 +74,13 @@ pub(super) fn htt(c: &Context) -> u32 {
     if c.facts.vcpus > 1 { leaf_1_edx::HTT } else { 0 }
 }
 
-/// On AMD: the "threads" of HTT are cores.
-pub(super) fn cmp_legacy(c: &Context) -> u32 {
-    if c.facts.vcpus > 1 && c.host.is_amd() { extended_1_ecx::CMP_LEGACY } else { 0 }
+/// On AMD: the "threads" of HTT are cores, and OSVW, whose registers say that no erratum needs a
+/// workaround. Without it kernels guess from the model.
+pub(super) fn extended_1_ecx(c: &Context) -> u32 {
+    if !c.host.is_amd() {
+        return 0;
+    }
+    extended_1_ecx::OSVW | if c.facts.vcpus > 1 { extended_1_ecx::CMP_LEGACY } else { 0 }
 }
 
 /// AMD repeats what leaf 1 says of features that we add.

@@ -220,7 +220,6 @@ const EXTENDED_1_ECX: u32 = {
         | SSE4A
         | MISALIGN_SSE
         | PREFETCH_3DNOW
-        | OSVW
         | XOP
         | FMA4
         | TBM
@@ -338,7 +337,7 @@ pub(super) const TABLE: &[Row] = &[
         0x8000_0001,
         HOST,
         HOST,
-        host(EXTENDED_1_ECX).with(compute::cmp_legacy),
+        host(EXTENDED_1_ECX).with(compute::extended_1_ecx),
         host(EXTENDED_1_EDX).with(compute::extended_1_edx),
     )
     .live(Live::Extended1),
