@@ -2,11 +2,12 @@
 //! nRIP save), and what a control-register access says.
 //!
 //! The guest may have changed the code since: an answer is given only for the named instruction.
-use super::code::{decode, fetch_page};
-use super::{Code, Mode, Stop};
+use super::code::{decode, fetch_page, is_canonical};
+use super::{Mode, Stop};
 use crate::cpu::{Exception, Gpr, Registers};
-use crate::memory::GuestMemory;
+use crate::memory::{Access, GuestMemory, translate};
 use iced_x86::{Instruction, Mnemonic, OpKind, Register};
+use mm::addr::Gva;
 
 /// Instructions that cause an exit of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,41 +107,33 @@ pub fn instruction_length<R: Registers>(
     memory: &GuestMemory,
     named: Named,
 ) -> Result<u8, Miss> {
-    let mode = Mode::of(registers);
-    let code = fetch_page(registers, memory, mode)?;
     let (bytes, len) = named.plain();
-    let [a, b, c, ..] = *code.raw();
-    let found = u32::from_le_bytes([a, b, c, 0]) & ((1 << (8 * len)) - 1);
-    if found == bytes && code.len() >= usize::from(len) {
+    if registers.in_64_bit_code()
+        && let Ok(gpa) = translate(registers, memory, Gva::new(registers.rip()), Access::EXECUTE)
+        && let Ok(([a, b, c, ..], 16)) = memory.fetch(gpa)
+        && u32::from_le_bytes([a, b, c, 0]) & ((1 << (8 * len)) - 1) == bytes
+        && is_canonical(registers, registers.rip())
+    {
         return Ok(len);
     }
-    decoded_length(registers, memory, mode, code, named)
+    decoded_length(registers, memory, named)
 }
 
-/// With prefixes, across pages, or not there any more.
+/// In another mode, with prefixes, near the end of a page, or not there any more.
 #[inline(never)]
 #[cold]
-fn decoded_length<R: Registers>(
-    registers: &R,
-    memory: &GuestMemory,
-    mode: Mode,
-    mut code: Code,
-    named: Named,
-) -> Result<u8, Miss> {
-    let instruction = decoded(registers, memory, mode, &mut code)?;
+fn decoded_length<R: Registers>(registers: &R, memory: &GuestMemory, named: Named) -> Result<u8, Miss> {
+    let instruction = decoded(registers, memory)?;
     if named.is(instruction.mnemonic()) { Ok(instruction.len() as u8) } else { Err(Miss::Changed) }
 }
 
 /// Bytes that are no instruction are not the one that the hardware named.
-fn decoded<R: Registers>(
-    registers: &R,
-    memory: &GuestMemory,
-    mode: Mode,
-    code: &mut Code,
-) -> Result<Instruction, Miss> {
-    match decode(registers, memory, mode, code) {
+fn decoded<R: Registers>(registers: &R, memory: &GuestMemory) -> Result<Instruction, Miss> {
+    let mode = Mode::of(registers);
+    let mut code = fetch_page(registers, memory, mode)?;
+    match decode(registers, memory, mode, &mut code) {
         Ok(instruction) => Ok(instruction),
-        Err(Stop::Unsupported(_)) if code.len() > 0 => Err(Miss::Changed),
+        Err(Stop::Unsupported(_)) => Err(Miss::Changed),
         Err(stop) => Err(stop.into()),
     }
 }
@@ -179,9 +172,7 @@ pub fn control_access<R: Registers>(
     registers: &R,
     memory: &GuestMemory,
 ) -> Result<(ControlAccess, u8), Miss> {
-    let mode = Mode::of(registers);
-    let mut code = fetch_page(registers, memory, mode)?;
-    let i = decoded(registers, memory, mode, &mut code)?;
+    let i = decoded(registers, memory)?;
     let access = match i.mnemonic() {
         Mnemonic::Clts => ControlAccess::Clts,
         Mnemonic::Lmsw if i.op_kind(0) == OpKind::Register => {

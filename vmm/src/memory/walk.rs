@@ -110,6 +110,70 @@ pub fn translate<R: Registers>(
     if !registers.cr0().contains(Cr0::PG) {
         return Ok(Gpa::new(gva.get() & 0xffff_ffff));
     }
+    if registers.efer().contains(Efer::LMA) && !registers.cr4().contains(Cr4::LA57) {
+        if let Some(gpa) = straight(registers, memory, gva, access) {
+            return Ok(gpa);
+        }
+    }
+    with_care(registers, memory, gva, access)
+}
+
+/// The walk of four levels in which nothing is out of the ordinary: all tables in RAM, all entries
+/// present and marked already, the right granted without a look at WP, SMEP or SMAP. Anything else is
+/// `None`, and for [`with_care`] to judge. It runs on most exits, and is short.
+#[inline(always)]
+fn straight<R: Registers>(registers: &R, memory: &GuestMemory, gva: Gva, access: Access) -> Option<Gpa> {
+    let va = gva.get();
+    let mut entry = registers.cr3();
+    let (mut all, mut any) = (u64::MAX, 0);
+    let mut page_bits = 39;
+    loop {
+        // An entry that is not present leads somewhere, too: what it leads to is never used.
+        let index = va >> page_bits & 0x1ff;
+        entry = memory.load_u64(Gpa::new(entry & ADDRESS | index << 3)).ok()?;
+        all &= entry;
+        any |= entry;
+        if page_bits == 12 || entry & PAGE_SIZE != 0 {
+            break;
+        }
+        page_bits -= 9;
+    }
+    let offset = (1u64 << page_bits) - 1;
+    let mut needed = PRESENT | ACCESSED;
+    let mut forbidden = if registers.efer().contains(Efer::NXE) { 0 } else { NO_EXECUTE };
+    match access.kind {
+        AccessKind::Read => {}
+        AccessKind::Write => {
+            needed |= WRITABLE;
+            // Dirty is the page's alone.
+            if entry & DIRTY == 0 {
+                return None;
+            }
+        }
+        AccessKind::Execute => forbidden |= NO_EXECUTE,
+    }
+    if registers.cpl() == 3 && !access.implicit_supervisor {
+        needed |= USER;
+    } else if registers.cr4().intersects(Cr4::SMEP.union(Cr4::SMAP)) && all & USER != 0 {
+        return None;
+    }
+    // Reserved bits of a large page: below its address, above PAT.
+    let reserved = if page_bits > 12 { entry & offset & !0x1fff } else { 0 };
+    if all & needed != needed || any & forbidden != 0 || reserved != 0 || page_bits == 39 {
+        return None;
+    }
+    Some(Gpa::new(entry & ADDRESS & !offset | va & offset))
+}
+
+/// Every kind of walk.
+#[cold]
+#[inline(never)]
+fn with_care<R: Registers>(
+    registers: &R,
+    memory: &GuestMemory,
+    gva: Gva,
+    access: Access,
+) -> Result<Gpa, WalkFault> {
     let walk = Walk { registers, memory, gva, access };
     for _ in 0..ATTEMPTS {
         match walk.once() {
@@ -122,7 +186,6 @@ pub fn translate<R: Registers>(
 }
 
 impl<R: Registers> Walk<'_, R> {
-    #[inline(always)]
     fn once(&self) -> Result<Gpa, Ended> {
         let efer = self.registers.efer();
         let cr4 = self.registers.cr4();
@@ -137,17 +200,14 @@ impl<R: Registers> Walk<'_, R> {
         }
     }
 
-    #[inline(always)]
     fn is_write(&self) -> bool {
         self.access.kind == AccessKind::Write
     }
 
-    #[inline(always)]
     fn is_user(&self) -> bool {
         self.registers.cpl() == 3 && !self.access.implicit_supervisor
     }
 
-    #[cold]
     fn page_fault(&self, mut code: PageFaultCode) -> WalkFault {
         code.set(PageFaultCode::WRITE, self.is_write());
         code.set(PageFaultCode::USER, self.is_user());
@@ -160,27 +220,19 @@ impl<R: Registers> Walk<'_, R> {
         WalkFault::Exception(Exception::page_fault(self.gva.get(), code))
     }
 
-    #[cold]
     fn not_present(&self) -> Ended {
         Ended::Fault(self.page_fault(PageFaultCode::empty()))
     }
 
-    #[cold]
     fn reserved(&self) -> Ended {
         Ended::Fault(self.page_fault(PageFaultCode::PRESENT | PageFaultCode::RESERVED))
     }
 
     /// Sets accessed (and dirty) as the CPU does: atomically, and only in the entry that the walk used.
-    #[inline(always)]
-    fn mark(&self, at: Gpa, entry: u64, bits: u64) -> Result<(), Ended> {
+    fn mark(&self, at: Gpa, size: usize, entry: u64, bits: u64) -> Result<(), Ended> {
         if entry & bits == bits {
             return Ok(());
         }
-        self.mark_slowly(at, 8, entry, bits)
-    }
-
-    #[cold]
-    fn mark_slowly(&self, at: Gpa, size: usize, entry: u64, bits: u64) -> Result<(), Ended> {
         let found = self.memory.compare_exchange(at, size, entry, entry | bits)?;
         if found == entry { Ok(()) } else { Err(Ended::Changed) }
     }
@@ -199,7 +251,6 @@ impl<R: Registers> Walk<'_, R> {
     }
 
     /// Walks `levels` levels of 512 entries from `table` down; no entry may have a bit of `forbidden`.
-    #[inline(always)]
     fn walk_8(&self, mut table: Gpa, levels: u32, forbidden: u64) -> Result<Gpa, Ended> {
         let va = self.gva.get();
         // A right must be granted on every level; no-execute counts from any.
@@ -225,11 +276,11 @@ impl<R: Registers> Walk<'_, R> {
             }
             if is_page {
                 self.check(granted, denied & NO_EXECUTE != 0)?;
-                self.mark(at, entry, if self.is_write() { ACCESSED | DIRTY } else { ACCESSED })?;
+                self.mark(at, 8, entry, if self.is_write() { ACCESSED | DIRTY } else { ACCESSED })?;
                 let offset = (1u64 << page_bits) - 1;
                 return Ok(Gpa::new((entry & ADDRESS & !offset) | (va & offset)));
             }
-            self.mark(at, entry, ACCESSED)?;
+            self.mark(at, 8, entry, ACCESSED)?;
             table = Gpa::new(entry & ADDRESS);
             page_bits -= 9;
         }
@@ -249,27 +300,22 @@ impl<R: Registers> Walk<'_, R> {
                 return Err(self.reserved());
             }
             self.check(pde, false)?;
-            self.mark_4(pde_at, pde, used)?;
+            self.mark(pde_at, 4, pde, used)?;
             let high = (pde >> 13 & 0xff) << 32;
             return Ok(Gpa::new(high | (pde & 0xffc0_0000) | (va & 0x3f_ffff)));
         }
-        self.mark_4(pde_at, pde, ACCESSED)?;
+        self.mark(pde_at, 4, pde, ACCESSED)?;
         let pte_at = Gpa::new((pde & 0xffff_f000) + (va >> 12 & 0x3ff) * 4);
         let pte = u64::from(self.memory.load_u32(pte_at)?);
         if pte & PRESENT == 0 {
             return Err(self.not_present());
         }
         self.check(pde & pte, false)?;
-        self.mark_4(pte_at, pte, used)?;
+        self.mark(pte_at, 4, pte, used)?;
         Ok(Gpa::new((pte & 0xffff_f000) | (va & 0xfff)))
     }
 
-    fn mark_4(&self, at: Gpa, entry: u64, bits: u64) -> Result<(), Ended> {
-        if entry & bits == bits { Ok(()) } else { self.mark_slowly(at, 4, entry, bits) }
-    }
-
     /// The rights of a page against the access (APM vol. 2, 5.6).
-    #[inline(always)]
     fn check(&self, rights: u64, no_execute: bool) -> Result<(), Ended> {
         let user_page = rights & USER != 0;
         let allowed = if self.is_user() {
