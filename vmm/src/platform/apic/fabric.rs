@@ -246,6 +246,12 @@ impl ApicFabric {
         mail
     }
 
+    /// 32 of the vectors that wait in the mailbox, as register `index` (0 to 7) of an IRR shows them.
+    pub(super) fn posted(&self, vcpu: usize, index: u16) -> u32 {
+        let word = self.mailboxes.get(vcpu).and_then(|m| m.vectors.get(usize::from(index >> 1)));
+        word.map_or(0, |word| (word.load(Ordering::Acquire) >> (32 * (index & 1))) as u32)
+    }
+
     fn matches(&self, vcpu: usize, message: InterruptMessage) -> bool {
         if message.destination == InterruptMessage::BROADCAST {
             return true;

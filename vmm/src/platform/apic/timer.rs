@@ -15,7 +15,9 @@ const SHORTEST_PERIOD: Nanos = 100_000;
 /// A TSC deadline further away than this many ticks is brought this near: years, at any real frequency.
 const FARTHEST_TICKS: u64 = 1 << 58;
 
-/// How a guest's time-stamp counter follows from the host's clock.
+/// How a guest's time-stamp counter follows from the host's clock, at the moment when both were read.
+///
+/// Made anew for each use: carried on from an old reading, the rounding of the scale would add up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GuestTsc {
     /// Value of the counter when the host's clock ([`Nanos`]) was 0, modulo 2^64.
@@ -38,8 +40,10 @@ impl GuestTsc {
         if value <= counter {
             return now;
         }
-        // Rounded up: a guest that reads its counter on the interrupt finds the deadline reached.
-        now.saturating_add(self.scale.ticks_to_ns((value - counter).min(FARTHEST_TICKS)) + 1)
+        let left = self.scale.ticks_to_ns((value - counter).min(FARTHEST_TICKS));
+        // Rounded up by more than the scale's error, which is below 2^-31: a guest that reads its counter
+        // on the interrupt finds the deadline reached.
+        now.saturating_add(left + (left >> 31) + 1)
     }
 }
 
@@ -316,6 +320,9 @@ mod tests {
         t.set_tsc_deadline(deadline, now, &tsc);
         assert!(tsc.at(t.next()) >= deadline);
         assert!(t.next() - now < 1_000_010);
+        // An hour ahead, too.
+        let far = tsc.at(now) + 3600 * 2_445_427_123;
+        assert!(tsc.at(tsc.instant_of(far, now)) >= far);
         assert!(!t.expire(t.next() - 1));
         assert!(t.expire(t.next()));
         assert_eq!((t.tsc_deadline(), t.next()), (0, NEVER));

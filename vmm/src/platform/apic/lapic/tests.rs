@@ -1,4 +1,6 @@
 //! What Linux and others do with a local APIC, and what a hostile guest may try.
+use super::super::message::InterruptMessage;
+use super::super::timer::GuestTsc;
 use super::*;
 use crate::platform::apic::{Msi, Wake};
 use crate::platform::fuzz::Random;
@@ -418,6 +420,18 @@ fn the_x2apic_sends_with_one_write_to_32_bit_destinations() {
     apics[0].write_msr(0x830, 0xffff_ffff << 32 | 0xfc, 0).unwrap();
     assert!((1..16).all(|n| apics[n].fabric.outstanding(n)));
     assert_eq!(apics[9].read_msr(0x80d, 0), Ok(1 << 9));
+}
+
+#[test]
+fn the_request_register_shows_what_still_waits_in_the_mailbox() {
+    // Linux looks there when it takes a processor off-line.
+    let (fabric, mut apic) = one();
+    fabric.deliver(InterruptMessage::fixed(0, 0x65));
+    assert_eq!(apic.mmio_read(0x200 + 0x30, 4, 0), 1 << 5);
+    apic.pull();
+    assert_eq!(apic.mmio_read(0x200 + 0x30, 4, 0), 1 << 5);
+    apic.acknowledge(0x65);
+    assert_eq!(apic.mmio_read(0x200 + 0x30, 4, 0), 0);
 }
 
 #[test]
