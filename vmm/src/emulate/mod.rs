@@ -48,7 +48,7 @@ use crate::exit::{MemoryFault, PortAccess};
 use crate::memory::{GuestMemory, NotRam, WalkFault};
 pub use code::Code;
 use core::fmt;
-use iced_x86::Instruction;
+use iced_x86::{Decoder, DecoderOptions, Instruction};
 use mm::addr::Gpa;
 
 /// The devices, as an instruction reaches them. Sizes are in bytes. What a device makes of an access
@@ -172,6 +172,15 @@ struct Machine<'a, R, B> {
     memory: &'a GuestMemory,
     bus: &'a mut B,
     mode: Mode,
+}
+
+/// Builds the decoder's tables, which otherwise happens within the first instruction that needs them:
+/// some 200 KiB on the heap, and 1.6 million instructions.
+pub fn prepare() {
+    let mut nop = Instruction::default();
+    if let Ok(mut decoder) = Decoder::try_with_ip(64, &[0x90], 0, DecoderOptions::NONE) {
+        decoder.decode_out(&mut nop);
+    }
 }
 
 /// Fetches up to 15 bytes at CS:RIP for a report: both pages if both can be read, else the first.

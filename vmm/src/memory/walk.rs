@@ -110,10 +110,11 @@ pub fn translate<R: Registers>(
     if !registers.cr0().contains(Cr0::PG) {
         return Ok(Gpa::new(gva.get() & 0xffff_ffff));
     }
-    if registers.efer().contains(Efer::LMA) && !registers.cr4().contains(Cr4::LA57) {
-        if let Some(gpa) = straight(registers, memory, gva, access) {
-            return Ok(gpa);
-        }
+    if registers.efer().contains(Efer::LMA)
+        && !registers.cr4().contains(Cr4::LA57)
+        && let Some(gpa) = straight(registers, memory, gva, access)
+    {
+        return Ok(gpa);
     }
     with_care(registers, memory, gva, access)
 }
