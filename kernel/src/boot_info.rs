@@ -5,7 +5,8 @@
 #![allow(unsafe_code)] // reads memory whose address the loader named
 
 use core::slice;
-use handover::{Array, BootInfo, Extent, File, MemoryRegion};
+use handover::{Array, BootInfo, Extent, File, FileStatus, MemoryRegion};
+use mgmt::config::normal_path;
 use mm::layout::DIRECT_MAP;
 use platform::symbols::Symbols;
 use spin::Once;
@@ -58,6 +59,21 @@ pub fn memory() -> &'static [MemoryRegion] {
 /// The boot files.
 pub fn files() -> &'static [File] {
     get().map_or(&[], |i| array(i.files))
+}
+
+/// The content of the boot file that `purevisor.toml` calls `name`, or why it was not loaded. `None` if the
+/// loader does not know the name.
+pub fn file(name: &str) -> Option<Result<&'static [u8], &'static str>> {
+    let file = files().iter().find(|file| {
+        core::str::from_utf8(bytes(file.name)).is_ok_and(|path| normal_path(path).as_deref() == Ok(name))
+    })?;
+    Some(match file.status {
+        FileStatus::LOADED => Ok(bytes(file.data)),
+        FileStatus::NOT_FOUND => Err("there is no such file on the boot volume: copy it there and reboot"),
+        FileStatus::READ_ERROR => Err("the firmware could not read it: check the boot volume and reboot"),
+        FileStatus::NO_MEMORY => Err("there was no memory for it while booting: use a smaller file"),
+        _ => Err("it was not loaded, for a reason that this kernel does not know"),
+    })
 }
 
 /// The kernel's symbols.

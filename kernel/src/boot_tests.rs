@@ -4,7 +4,7 @@
 //! the test reads the report from the same port.
 #![allow(unsafe_code)] // breaks things
 
-use crate::console::serial;
+use crate::console::{ACTIVITY, serial};
 use crate::cpu::percpu;
 use crate::cpu_loop::Runtime;
 use crate::power;
@@ -17,7 +17,7 @@ pub fn start(runtime: &'static Runtime) {
             while let Some(byte) = serial::take() {
                 obey(byte);
             }
-            serial::arrived().await;
+            ACTIVITY.wait().await;
         }
     });
 }

@@ -1,10 +1,15 @@
-//! What every CPU does after boot, for ever: expire timers, poll ready tasks, halt until something happens.
+//! What every CPU does after boot, for ever: expire timers, poll ready tasks, run the vCPU that the scheduler
+//! picks, halt until something happens.
 //!
-//! The order in which a CPU looks and then halts loses no wake: see `executor::Executor::listen`.
+//! The order in which a CPU looks and then halts loses no wake. For tasks see `executor::Executor::listen`.
+//! For vCPUs: whoever queues one for this CPU sends an interrupt, whose handler sets
+//! [`percpu::PerCpu::attention`]; the loop clears it before it asks the scheduler, and does not halt
+//! when it is set again.
 use crate::cpu::percpu;
 use crate::cpu::registers::{disable_interrupts, enable_and_halt, enable_interrupts};
 use crate::interrupts::ipi;
 use crate::time::{self, Nanos, timer};
+use crate::vm::{self, GuestCpu};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
@@ -23,6 +28,23 @@ pub struct Runtime {
     pub timers: Arc<Timers>,
 }
 
+impl Runtime {
+    /// Wakes whoever waited for a time until `now`.
+    pub fn expire(&self, now: u64) {
+        self.timers.expire(now, |_| {});
+    }
+
+    /// Polls ready tasks, at most so many that a vCPU does not wait long.
+    pub fn poll(&self) {
+        self.executor.run_ready(BUDGET, || time::now().0);
+    }
+}
+
+/// The timers of CPU `cpu`, once its loop runs.
+pub fn timers_of(cpu: usize) -> Option<&'static Arc<Timers>> {
+    percpu::get(cpu)?.timers()
+}
+
 /// Makes CPU `cpu` look at its executor.
 fn notify(cpu: usize) {
     if cpu != percpu::current().index {
@@ -39,8 +61,9 @@ fn slow(cpu: usize, name: &'static str, nanos: u64) {
 fn make_runtime() -> &'static Runtime {
     let cpu = percpu::current();
     let executor = Executor::new(cpu.index, Hooks { notify, slow });
-    cpu.set_spawner(executor.spawner());
-    Box::leak(Box::new(Runtime { executor, timers: Arc::new(Timers::new(TIMERS)) }))
+    let timers = Arc::new(Timers::new(TIMERS));
+    cpu.set_runtime(executor.spawner(), timers.clone());
+    Box::leak(Box::new(Runtime { executor, timers }))
 }
 
 /// The loop of an application processor.
@@ -57,19 +80,31 @@ pub fn run_with(first: impl FnOnce(&'static Runtime)) -> ! {
 
 fn run_on(runtime: &'static Runtime) -> ! {
     let cpu = percpu::current();
-    let Runtime { executor, timers } = runtime;
+    let mut guest = GuestCpu::start().unwrap_or_else(|error| {
+        log::error!("CPU {} cannot run VMs: {error}", cpu.index);
+        None
+    });
     enable_interrupts();
     loop {
-        timers.expire(time::now().0, |_| {});
-        executor.run_ready(BUDGET, || time::now().0);
+        cpu.attention.store(false, Ordering::SeqCst);
+        cpu.reschedule.store(false, Ordering::SeqCst);
+        let now = time::now().0;
+        runtime.expire(now);
+        runtime.poll();
+        let pick = guest.as_mut().and_then(|guest| Some((guest, vm::pick(cpu.index, now)?)));
+        if let Some((guest, pick)) = pick {
+            vm::take_turn(runtime, guest, pick);
+            continue;
+        }
         disable_interrupts();
-        if !executor.listen() {
+        if cpu.attention.load(Ordering::SeqCst) || !runtime.executor.listen() {
             enable_interrupts();
             continue;
         }
-        timer::arm(timers.next_deadline().map_or(Nanos::NEVER, Nanos));
-        let start = time::now();
+        let next = runtime.timers.next_deadline().unwrap_or(u64::MAX).min(vm::next_event(cpu.index));
+        timer::arm(Nanos(next));
+        cpu.begin_idle(time::now());
         enable_and_halt();
-        cpu.idle_nanos.fetch_add(time::now().since(start).0, Ordering::Relaxed);
+        cpu.end_idle(time::now());
     }
 }

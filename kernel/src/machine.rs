@@ -5,6 +5,7 @@
 #![allow(unsafe_code)] // lends physical memory to the table parser
 
 use crate::{boot_info, memory};
+use alloc::string::String;
 use alloc::vec::Vec;
 use handover::{Extent, MemoryKind};
 use mm::addr::Hpa;
@@ -13,6 +14,15 @@ use platform::acpi::{
     SleepType, Tables, Trigger, sleep_type_s5,
 };
 use platform::memory_map::MemoryMap;
+use spin::Once;
+
+/// Maker and model; see [`name`].
+static NAME: Once<String> = Once::new();
+
+/// Maker and model of the machine, as its FADT has them.
+pub fn name() -> &'static str {
+    NAME.get().map_or("unknown", |n| n)
+}
 
 /// The machine.
 pub struct Machine {
@@ -103,7 +113,11 @@ impl Machine {
         if let Some(mcfg) = tables.first(Signature::MCFG).and_then(Mcfg::new) {
             machine.ecam = mcfg.windows().collect();
         }
-        if let Some(fadt) = tables.first(Signature::FADT).and_then(Fadt::new) {
+        let fadt = tables.first(Signature::FADT);
+        if let Some(table) = fadt {
+            NAME.call_once(|| table.oem());
+        }
+        if let Some(fadt) = fadt.and_then(Fadt::new) {
             machine.pm_timer = fadt.pm_timer().map(|r| (r, fadt.pm_timer_bits()));
             machine.power = power(&fadt, &tables);
         }

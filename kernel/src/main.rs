@@ -20,11 +20,15 @@ mod cpu_loop;
 mod interrupts;
 mod machine;
 mod memory;
+mod node;
 mod panic;
 mod power;
+mod random;
 mod smp;
 mod sync;
 mod time;
+mod vm;
+mod wall_clock;
 
 use crate::console::{framebuffer, log as console_log, serial};
 use crate::cpu::registers::halt_forever;
@@ -104,7 +108,7 @@ extern "sysv64" fn boot_on_own_stack() -> ! {
     #[cfg(feature = "boot-tests")]
     cpu_loop::run_with(boot_tests::start);
     #[cfg(not(feature = "boot-tests"))]
-    cpu_loop::run_with(|_| {})
+    cpu_loop::run_with(node::start)
 }
 
 fn start_time(machine: &Machine) {
@@ -143,6 +147,7 @@ fn start_cpus(machine: &Machine) {
         others.truncate(most);
     }
     percpu::create_all(me, &others);
+    vm::start_scheduler(percpu::all().len());
     let started = or_stop(smp::start());
     let mode = if local_apic::is_x2apic() { "x2APIC" } else { "xAPIC" };
     log::info!("CPUs: {} of {} run, {mode}", started.online, others.len() + 1);
@@ -156,7 +161,7 @@ fn start_serial_input(machine: &Machine) {
     const IRQ: usize = 4;
     interrupts::register(Vector::SERIAL, serial::interrupted);
     if io_apic::route(machine.isa[IRQ], Vector::SERIAL, 0) {
-        serial::enable_receive_interrupt();
+        serial::enable_interrupts();
     } else {
         log::warn!("console: COM1's interrupt cannot be routed: no serial input");
     }

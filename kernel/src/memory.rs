@@ -66,6 +66,12 @@ static TABLES: IrqLock<Option<PageTable<X86_64, &'static Heap<ThisCpu>>>> = IrqL
 /// Next free address for a window in the MMIO region.
 static NEXT_WINDOW: IrqLock<Hva> = IrqLock::new(MMIO.base());
 
+/// Physical address of an object in the kernel image.
+pub fn kernel_physical(object: *const u8) -> Hpa {
+    let (base, virtual_base) = boot_info::get().map_or((0, 0), |i| (i.kernel.base, i.kernel_virtual));
+    Hpa::new_truncate(Hva::from_ptr(object).get().wrapping_sub(virtual_base).wrapping_add(base))
+}
+
 /// There is no memory left for what the kernel itself needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoMemory(pub &'static str);
@@ -210,6 +216,11 @@ pub fn map_stack(cpu: usize, which: Stack) -> Result<Hva, NoMemory> {
         .map(place.start, frames, bytes, Rights::RW, Caching::WriteBack, PageSize::Small)
         .map_err(|_| failed)?;
     Ok(place.end)
+}
+
+/// Working RAM of the machine, in bytes.
+pub fn ram_bytes() -> u64 {
+    MemoryMap::new(boot_info::memory()).map_or(0, |map| map.ram_bytes())
 }
 
 /// Physical address of the top-level page table.

@@ -1,7 +1,7 @@
 //! The machine's power: off, and reset (ACPI 6.5, 4.8.3.6, 4.8.3.7, 16.1).
 #![allow(unsafe_code)] // writes the registers that end the machine's run
 
-use crate::console::Emergency;
+use crate::console::{Emergency, serial};
 use crate::cpu::port::Port;
 use crate::cpu::registers::{self, TablePointer, halt_forever};
 use crate::interrupts::nmi;
@@ -40,6 +40,7 @@ pub fn can_switch_off() -> bool {
 
 /// Switches the machine off. Where that does not work, says so and halts.
 pub fn off() -> ! {
+    serial::flush();
     registers::disable_interrupts();
     nmi::stop_others();
     if let Some(power) = POWER.get()
@@ -70,6 +71,7 @@ pub fn off() -> ! {
 
 /// Resets the machine, by the first way that works.
 pub fn reset() -> ! {
+    serial::flush();
     registers::disable_interrupts();
     nmi::stop_others();
     let power = POWER.get().copied().unwrap_or_default();

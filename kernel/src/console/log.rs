@@ -78,7 +78,7 @@ fn print(stamp: u64, level: u8, text: &str) {
         Some(t) => Line::format(format_args!("[{t}] {mark}{text}\n")),
         None => Line::format(format_args!("[       early] {mark}{text}\n")),
     };
-    super::write(line.text());
+    super::write(line.text().as_bytes());
 }
 
 /// What stands in front of an entry's text for its level: nothing for ordinary ones.

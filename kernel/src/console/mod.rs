@@ -12,10 +12,15 @@ pub mod framebuffer;
 pub mod log;
 pub mod serial;
 
+use executor::Signal;
+
+/// Raised when the task that owns the console has something to do: keys arrived, or a log entry.
+pub static ACTIVITY: Signal = Signal::new();
+
 /// Writes to all consoles, in order with the other writers.
-pub fn write(text: &str) {
-    serial::write(text.as_bytes());
-    framebuffer::write(text.as_bytes());
+pub fn write(text: &[u8]) {
+    serial::write(text);
+    framebuffer::write(text);
 }
 
 /// Writes to all consoles although their locks may be held for ever: a panic's way.

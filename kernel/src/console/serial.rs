@@ -1,25 +1,35 @@
 //! COM1: a 16550 UART at port 0x3f8, 115200 baud, 8 data bits, no parity (NS16550A data sheet).
 //!
-//! Received bytes are moved by the interrupt handler into a ring that one task reads. Transmission is
-//! polled, a FIFO's fill at a time; a UART that stops sending (nobody drains it, or flow control) is
-//! given up after a bound, and its output is dropped until it is ready again.
+//! Both directions go through rings. Received bytes are moved by the interrupt handler into one that a
+//! task reads. Bytes to be sent are taken from the other one, a FIFO's fill at a time, whenever the UART
+//! has room: by its interrupt once those are [on](enable_interrupts), by polling before. A writer waits
+//! only while the ring is full, and never for a UART that stopped sending (nobody drains it, or flow
+//! control): then output is dropped until it is ready again.
 #![allow(unsafe_code)] // port I/O on the UART, which no memory depends on
 
+use super::ACTIVITY;
 use crate::cpu::port::Port;
 use crate::sync::IrqLock;
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
-use executor::Signal;
 
 const COM1: Port = Port(0x3f8);
 
 // Registers, as offsets from the base port.
 const DATA: u16 = 0;
 const INTERRUPT_ENABLE: u16 = 1;
+const INTERRUPT_ID: u16 = 2;
 const FIFO_CONTROL: u16 = 2;
 const LINE_CONTROL: u16 = 3;
 const MODEM_CONTROL: u16 = 4;
 const LINE_STATUS: u16 = 5;
+const MODEM_STATUS: u16 = 6;
 
+/// IER: received data.
+const ON_RECEIVE: u8 = 1;
+/// IER: room to transmit.
+const ON_ROOM: u8 = 1 << 1;
+/// IIR: no interrupt is pending.
+const NOTHING_PENDING: u8 = 1;
 /// LSR: a received byte waits.
 const DATA_READY: u8 = 1;
 /// LSR: the transmit FIFO is empty.
@@ -35,12 +45,28 @@ const FIFO: usize = 16;
 /// baud 1.4 ms.
 const PATIENCE: u32 = 50_000;
 
+/// Bytes that wait to be sent, at most.
+const QUEUE: usize = 16 * 1024;
+
 struct Uart {
     present: bool,
+    /// Whether its interrupt drains the queue.
+    interrupts: bool,
     stuck: bool,
+    queue: [u8; QUEUE],
+    /// Both count on; their remainders by `QUEUE` are places.
+    head: usize,
+    tail: usize,
 }
 
-static UART: IrqLock<Uart> = IrqLock::new(Uart { present: false, stuck: false });
+static UART: IrqLock<Uart> = IrqLock::new(Uart {
+    present: false,
+    interrupts: false,
+    stuck: false,
+    queue: [0; QUEUE],
+    head: 0,
+    tail: 0,
+});
 
 fn read(register: u16) -> u8 {
     // SAFETY: registers of the UART; reading them affects the UART alone.
@@ -70,46 +96,104 @@ pub fn start() -> bool {
 }
 
 impl Uart {
-    fn write(&mut self, bytes: &[u8]) {
-        if !self.present {
-            return;
-        }
-        for chunk in bytes.chunks(FIFO) {
-            let patience = if self.stuck { 1 } else { PATIENCE };
-            self.stuck = !(0..patience).any(|_| read(LINE_STATUS) & TRANSMIT_EMPTY != 0);
-            if self.stuck {
-                return;
-            }
-            for b in chunk {
-                put(DATA, *b);
+    fn queued(&self) -> usize {
+        self.head - self.tail
+    }
+
+    /// Sends from the queue while the UART has room.
+    fn pump(&mut self) {
+        while self.queued() > 0 && read(LINE_STATUS) & TRANSMIT_EMPTY != 0 {
+            self.stuck = false;
+            for _ in 0..self.queued().min(FIFO) {
+                put(DATA, self.queue[self.tail % QUEUE]);
+                self.tail += 1;
             }
         }
     }
 
-    /// With the carriage returns that a terminal wants.
-    fn write_text(&mut self, text: &[u8]) {
-        for line in text.split_inclusive(|b| *b == b'\n') {
-            match line.strip_suffix(b"\n") {
-                Some(l) if !l.ends_with(b"\r") => {
-                    self.write(l);
-                    self.write(b"\r\n");
-                }
-                _ => self.write(line),
-            }
+    /// Sends all of the queue, or drops it where the UART does not send.
+    fn drain(&mut self) {
+        let mut patience = if self.stuck { 1 } else { PATIENCE };
+        while self.queued() > 0 && patience > 0 {
+            let before = self.tail;
+            self.pump();
+            patience = if self.tail == before { patience - 1 } else { PATIENCE };
         }
+        if self.queued() > 0 {
+            self.stuck = true;
+            self.tail = self.head;
+        }
+    }
+
+    fn push(&mut self, byte: u8) {
+        if self.queued() == QUEUE {
+            self.drain();
+        }
+        self.queue[self.head % QUEUE] = byte;
+        self.head += 1;
+    }
+
+    /// Queues text, with the carriage returns that a terminal wants, and begins to send.
+    fn write(&mut self, text: &[u8]) {
+        if !self.present {
+            return;
+        }
+        let mut last = 0;
+        for byte in text {
+            if *byte == b'\n' && last != b'\r' {
+                self.push(b'\r');
+            }
+            self.push(*byte);
+            last = *byte;
+        }
+        if self.interrupts {
+            self.pump();
+            self.enable(self.queued() > 0);
+        } else {
+            self.drain();
+        }
+    }
+
+    fn enable(&self, on_room: bool) {
+        put(INTERRUPT_ENABLE, if on_room { ON_RECEIVE | ON_ROOM } else { ON_RECEIVE });
     }
 }
 
 /// Writes text; a line feed goes out as CR LF.
 pub fn write(text: &[u8]) {
-    UART.lock().write_text(text);
+    UART.lock().write(text);
 }
 
-/// Writes text even where another CPU, or this one, was stopped with the port locked.
+/// Bytes that can be written without waiting.
+pub fn room() -> usize {
+    QUEUE - UART.lock().queued()
+}
+
+/// Sends what is queued, for the last words before power-off.
+pub fn flush() {
+    if let Some(mut uart) = UART.try_lock_for(100_000) {
+        uart.drain();
+    }
+}
+
+/// Writes text by polling, even where another CPU, or this one, was stopped with the port locked.
 pub fn write_regardless(text: &[u8]) {
-    match UART.try_lock_for(100_000) {
-        Some(mut uart) => uart.write_text(text),
-        None => Uart { present: true, stuck: false }.write_text(text),
+    if let Some(mut uart) = UART.try_lock_for(100_000) {
+        uart.interrupts = false;
+        uart.write(text);
+        return;
+    }
+    for byte in text {
+        if *byte == b'\n' {
+            send_polled(b'\r');
+        }
+        send_polled(*byte);
+    }
+}
+
+fn send_polled(byte: u8) {
+    if (0..PATIENCE).any(|_| read(LINE_STATUS) & TRANSMIT_EMPTY != 0) {
+        put(DATA, byte);
     }
 }
 
@@ -134,23 +218,37 @@ static RECEIVED: Received = Received {
     overflowed: AtomicBool::new(false),
 };
 
-/// Raised when bytes arrived.
-static ARRIVED: Signal = Signal::new();
-
-/// Lets the UART interrupt when bytes arrive. The caller has routed its interrupt to
-/// [`interrupted`].
-pub fn enable_receive_interrupt() {
-    let uart = UART.lock();
+/// Lets the UART interrupt. The caller has routed its interrupt to [`interrupted`].
+pub fn enable_interrupts() {
+    let mut uart = UART.lock();
     if uart.present {
-        put(INTERRUPT_ENABLE, 1);
+        uart.interrupts = true;
+        uart.enable(false);
     }
 }
 
-/// The interrupt handler: empties the receive FIFO and wakes the reader.
+/// The interrupt handler. The line is edge-triggered on a PC: it is served until nothing is pending.
 pub fn interrupted() {
-    let ring = &RECEIVED;
-    // A bound, because an absent UART reads as ones.
+    // A bound, because an absent UART may read as anything.
     for _ in 0..256 {
+        match read(INTERRUPT_ID) & 0x0f {
+            id if id & NOTHING_PENDING != 0 => break,
+            0x0 => _ = read(MODEM_STATUS),
+            0x2 => {
+                let mut uart = UART.lock();
+                uart.pump();
+                uart.enable(uart.queued() > 0);
+            }
+            0x6 => _ = read(LINE_STATUS),
+            _ => receive(),
+        }
+    }
+}
+
+/// Empties the receive FIFO into the ring.
+fn receive() {
+    let ring = &RECEIVED;
+    for _ in 0..4 * FIFO {
         if read(LINE_STATUS) & DATA_READY == 0 {
             break;
         }
@@ -163,10 +261,10 @@ pub fn interrupted() {
         ring.bytes[head % Received::SIZE].store(byte, Ordering::Relaxed);
         ring.head.store(head.wrapping_add(1), Ordering::Release);
     }
-    ARRIVED.raise();
+    ACTIVITY.raise();
 }
 
-/// The next received byte. For one reader.
+/// The next received byte. For one reader; `ACTIVITY` is raised when there are new ones.
 pub fn take() -> Option<u8> {
     let ring = &RECEIVED;
     let tail = ring.tail.load(Ordering::Relaxed);
@@ -176,11 +274,6 @@ pub fn take() -> Option<u8> {
     let byte = ring.bytes[tail % Received::SIZE].load(Ordering::Relaxed);
     ring.tail.store(tail.wrapping_add(1), Ordering::Release);
     Some(byte)
-}
-
-/// Waits until bytes have arrived since the last wait. For one task: take them all, then wait again.
-pub async fn arrived() {
-    ARRIVED.wait().await;
 }
 
 /// Whether bytes were lost since the last call because nobody read them.

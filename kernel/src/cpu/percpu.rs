@@ -8,12 +8,14 @@
 use super::gdt::{InterruptStack, Segments};
 use super::registers::{Msr, wrmsr};
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::arch::asm;
 use core::cell::UnsafeCell;
-use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
-use executor::Spawner;
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use executor::{Spawner, Timers};
 use mm::addr::Hva;
+use platform::clock::Nanos;
 use spin::Once;
 
 /// Life of a CPU, as its block's `state` has it.
@@ -41,10 +43,22 @@ pub struct PerCpu {
     pub timer_deadline: AtomicU64,
     /// Interrupts that this CPU took.
     pub interrupts: AtomicU64,
-    /// Nanoseconds that this CPU spent halted.
-    pub idle_nanos: AtomicU64,
+    /// Nanoseconds that this CPU spent halted, up to the last time that it went on.
+    idle_nanos: AtomicU64,
+    /// When it halted, if it is halted, else 0.
+    idle_since: AtomicU64,
+    /// Nanoseconds that this CPU spent on vCPUs' turns.
+    pub guest_nanos: AtomicU64,
+    /// Exits of guests on this CPU.
+    pub exits: AtomicU64,
+    /// An interrupt came that this CPU's loop is to look after: a timer, a wake.
+    pub attention: AtomicBool,
+    /// The vCPU scheduler wants this CPU to pick anew.
+    pub reschedule: AtomicBool,
     /// How to start tasks on this CPU; set when its loop begins.
     spawner: Once<Spawner>,
+    /// Its timers; likewise.
+    timers: Once<Arc<Timers>>,
     segments: UnsafeCell<Segments>,
 }
 
@@ -64,7 +78,13 @@ impl PerCpu {
             timer_deadline: AtomicU64::new(u64::MAX),
             interrupts: AtomicU64::new(0),
             idle_nanos: AtomicU64::new(0),
+            idle_since: AtomicU64::new(0),
+            guest_nanos: AtomicU64::new(0),
+            exits: AtomicU64::new(0),
+            attention: AtomicBool::new(false),
+            reschedule: AtomicBool::new(false),
             spawner: Once::new(),
+            timers: Once::new(),
             segments: UnsafeCell::new(Segments::new()),
         }
     }
@@ -85,14 +105,40 @@ impl PerCpu {
         self.state.compare_exchange(from, to as u8, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
-    /// Says how to start tasks on this CPU.
-    pub fn set_spawner(&self, spawner: Spawner) {
+    /// Says how to start tasks on this CPU, and where its timers are.
+    pub fn set_runtime(&self, spawner: Spawner, timers: Arc<Timers>) {
         self.spawner.call_once(|| spawner);
+        self.timers.call_once(|| timers);
     }
 
     /// How to start tasks on this CPU; `None` before its loop runs.
     pub fn spawner(&self) -> Option<&Spawner> {
         self.spawner.get()
+    }
+
+    /// The timers of this CPU; `None` before its loop runs.
+    pub fn timers(&self) -> Option<&Arc<Timers>> {
+        self.timers.get()
+    }
+
+    /// This CPU halts, at `now`.
+    pub fn begin_idle(&self, now: Nanos) {
+        self.idle_since.store(now.0, Ordering::Relaxed);
+    }
+
+    /// This CPU goes on, at `now`.
+    pub fn end_idle(&self, now: Nanos) {
+        let since = self.idle_since.swap(0, Ordering::Relaxed);
+        self.idle_nanos.fetch_add(now.0.saturating_sub(since), Ordering::Relaxed);
+    }
+
+    /// How long this CPU was halted in all until `now`.
+    pub fn idle_until(&self, now: Nanos) -> Nanos {
+        let current = match self.idle_since.load(Ordering::Relaxed) {
+            0 => 0,
+            since => now.0.saturating_sub(since),
+        };
+        Nanos(self.idle_nanos.load(Ordering::Relaxed).saturating_add(current))
     }
 
     /// Names the top of the stack for an interrupt.

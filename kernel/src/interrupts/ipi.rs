@@ -9,6 +9,11 @@ pub fn wake(cpu: usize) {
     send(Vector::WAKE, cpu);
 }
 
+/// Makes the guest that runs on CPU `cpu` exit, and its vCPU look at what came for it.
+pub fn nudge(cpu: usize) {
+    send(Vector::NUDGE, cpu);
+}
+
 /// Sends `vector` to CPU `cpu`, if that runs.
 pub fn send(vector: Vector, cpu: usize) {
     if let Some(c) = percpu::get(cpu)

@@ -37,6 +37,8 @@ impl Vector {
     pub const TIMER: Self = Self(0xe8);
     /// Another CPU wants this one's loop to look at its queues.
     pub const WAKE: Self = Self(0xf0);
+    /// Another CPU has something for the vCPU that runs on this one.
+    pub const NUDGE: Self = Self(0xf1);
     /// The local APIC's own; is not acknowledged (SDM vol. 3A, 11.9).
     pub const SPURIOUS: Self = Self(0xff);
 }
@@ -90,7 +92,8 @@ pub fn start(machine: &Machine) -> Result<(), crate::memory::NoMemory> {
     local_apic::find(machine.local_apic)?;
     local_apic::enable();
     io_apic::start(&machine.io_apics)?;
-    // A wake has done its work by ending the halt or the guest's run.
-    register(Vector::WAKE, || {});
+    register(Vector::WAKE, || percpu::current().attention.store(true, Ordering::Relaxed));
+    // A nudge has done its work by ending the guest's run: the vCPU looks at its mailbox.
+    register(Vector::NUDGE, || {});
     Ok(())
 }

@@ -18,9 +18,11 @@ pub fn set_up() {
     }
 }
 
-/// The interrupt: ending the halt, or the guest's run, was its purpose.
+/// The interrupt: the CPU's loop is to see what is due.
 fn fired() {
-    percpu::current().timer_deadline.store(u64::MAX, Ordering::Relaxed);
+    let cpu = percpu::current();
+    cpu.timer_deadline.store(u64::MAX, Ordering::Relaxed);
+    cpu.attention.store(true, Ordering::Relaxed);
 }
 
 /// Interrupts this CPU at `at`, at once if that is past, never for [`Nanos::NEVER`]. Replaces the deadline

@@ -24,9 +24,10 @@ mod supervisor;
 mod table;
 mod turn;
 
-pub use processor::GuestCpu;
-pub use table::{Vms, start};
-pub use turn::take_turn;
+pub use processor::{GuestCpu, virtualization};
+pub use seat::start_scheduler;
+pub use table::{Notice, Vm, Vms, start};
+pub use turn::{next_event, pick, take_turn};
 
 /// The back end of all vCPUs.
 type Guest = vmm::svm::SvmVcpu;

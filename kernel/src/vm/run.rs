@@ -3,8 +3,8 @@ use super::processor::{Virtualization, virtualization};
 use super::ram::GuestRam;
 use super::seat::{self, Seat, VcpuEntity, kick, scheduler};
 use super::{Guest, Vcpu};
-use crate::cpu::registers::{cpuid, rdtsc};
 use crate::cpu::control;
+use crate::cpu::registers::{cpuid, rdtsc};
 use crate::memory::{HEAP, ThisCpu};
 use crate::{boot_info, random, time};
 use alloc::boxed::Box;
@@ -12,7 +12,7 @@ use alloc::string::{String, ToString};
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::fmt;
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use executor::Signal;
 use mgmt::config::VmConfig;
 use mm::addr::Hva;
@@ -21,14 +21,14 @@ use mm::paging::{Npt, PageSize, PageTable};
 use sched::{CpuSet, Params};
 use spin::{Mutex, Once};
 use vmm::load::{self, Boot, File};
-use vmm::memory::{Layout, nested};
-use vmm::platform::{ApicFabric, Board, BoardConfig, ConsoleOutput, Wake};
+use vmm::memory::nested;
+use vmm::platform::apic::{ApicFabric, Wake};
+use vmm::platform::{Board, BoardConfig, ConsoleOutput};
 use vmm::policy::cpuid::Facts;
 use vmm::policy::paravirtual;
 use vmm::vm::{Clock, End, Shared};
 
 type NestedTables = PageTable<Npt, &'static Heap<ThisCpu>>;
-
 
 /// Why a VM could not be started.
 #[derive(Debug)]
@@ -90,6 +90,8 @@ pub struct Run {
     /// Tells the supervisor to look.
     signal: Arc<Signal>,
     tables: Mutex<Option<NestedTables>>,
+    /// Bytes that it costs beside the guest's memory.
+    overhead: AtomicU64,
 }
 
 impl Run {
@@ -106,6 +108,7 @@ impl Run {
         let found = virtualization().map_err(StartError::NoVirtualization)?;
         let kernel = boot_file(&config.kernel)?;
         let initrd = config.initrd.as_deref().map(boot_file).transpose()?;
+        let free_before = HEAP.usage().free;
         let memory = ram.zeroed().await;
         let boot = Boot {
             kernel: File { name: &config.kernel, bytes: kernel },
@@ -120,8 +123,7 @@ impl Run {
             .map_err(|_| StartError::Memory { needed: ram.bytes(), free: HEAP.usage().free })?;
 
         let doorbells = Arc::new(Once::new());
-        let fabric =
-            Arc::new(ApicFabric::new(config.vcpus as usize, Box::new(Doorbells(doorbells.clone()))));
+        let fabric = Arc::new(ApicFabric::new(config.vcpus as usize, Box::new(Doorbells(doorbells.clone()))));
         let now = time::now().0;
         let board = BoardConfig {
             fabric: fabric.clone(),
@@ -129,7 +131,12 @@ impl Run {
             layout: memory.layout(),
             wall_clock: crate::wall_clock::at_zero(),
         };
-        let shared = Arc::new(Shared::new(memory, Board::new(board, now), fabric, Clock::new(time::tsc_rate().hertz, rdtsc())));
+        let shared = Arc::new(Shared::new(
+            memory,
+            Board::new(board, now),
+            fabric,
+            Clock::new(time::tsc_rate().hertz, rdtsc(), crate::wall_clock::at_zero() + now),
+        ));
         let run = Arc::new(Self {
             shared: shared.clone(),
             vcpus: Once::new(),
@@ -138,6 +145,7 @@ impl Run {
             end: Mutex::new(None),
             signal: signal.clone(),
             tables: Mutex::new(None),
+            overhead: AtomicU64::new(0),
         });
         let root = tables.root();
         *run.tables.lock() = Some(tables);
@@ -145,12 +153,10 @@ impl Run {
         let params = params(config);
         let mut entities: Vec<Arc<VcpuEntity>> = Vec::with_capacity(config.vcpus as usize);
         for index in 0..config.vcpus as usize {
-            let back_end = Guest::new(found.maps, root, found.features, |object| {
-                HEAP.physical(Hva::from_ptr(object))
-            });
+            let back_end =
+                Guest::new(found.maps, root, found.features, |object| HEAP.physical(Hva::from_ptr(object)));
             let facts = facts(config, index, found);
-            let mut vcpu =
-                Vcpu::new(index, back_end, shared.clone(), found.format, &host_cpuid, &facts);
+            let mut vcpu = Vcpu::new(back_end, shared.clone(), found.format, &host_cpuid, &facts);
             if index == 0 {
                 vcpu.start_at(&loaded.state);
             }
@@ -161,6 +167,7 @@ impl Run {
         }
         doorbells.call_once(|| entities.iter().map(|e| Arc::downgrade(e.payload())).collect());
         run.vcpus.call_once(|| entities.into_boxed_slice());
+        run.overhead.store(free_before.saturating_sub(HEAP.usage().free), Ordering::Relaxed);
         log::debug!("{}: {}, {}", config.name, config.kernel, loaded.format);
         Ok(run)
     }
@@ -168,6 +175,11 @@ impl Run {
     /// The vCPUs.
     pub fn vcpus(&self) -> &[Arc<VcpuEntity>] {
         self.vcpus.get().map_or(&[], |vcpus| vcpus)
+    }
+
+    /// Bytes that it costs beside the guest's memory: nested tables, vCPUs, devices.
+    pub fn overhead(&self) -> u64 {
+        self.overhead.load(Ordering::Relaxed)
     }
 
     /// Starts the first vCPU; the others wait for it to start them.
@@ -256,7 +268,7 @@ fn facts(config: &VmConfig, index: usize, found: &Virtualization) -> Facts {
         tsc_hz: time::tsc_rate().hertz,
         apic_timer_hz: 1_000_000_000,
         invariant_tsc: true,
-        paravirtual: paravirtual::Features::CLOCK | paravirtual::Features::SEND_IPI,
+        paravirtual: paravirtual::Features::CLOCK | paravirtual::Features::PV_SEND_IPI,
     }
 }
 

@@ -4,7 +4,7 @@ use super::ram::GuestRam;
 use super::run::Run;
 use crate::cpu::percpu;
 use crate::cpu_loop;
-use crate::interrupts::ipi;
+use crate::interrupts::{Vector, ipi};
 use crate::time;
 use alloc::sync::{Arc, Weak};
 use alloc::task::Wake;
@@ -12,6 +12,8 @@ use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use executor::Timer;
 use sched::{Entity, Placement, Scheduler};
 use spin::{Mutex, Once};
+use vmm::exit::ExitKind;
+use vmm::vcpu::Activity;
 
 /// What the scheduler carries for a vCPU.
 pub type VcpuEntity = Entity<Arc<Seat>>;
@@ -32,12 +34,13 @@ pub fn scheduler() -> &'static Scheduler<Arc<Seat>> {
     }
 }
 
-/// Makes the scheduler, once the CPUs are known.
+/// Makes the scheduler, once the CPUs are known, and lets them ask it.
 pub fn start_scheduler(cpus: usize) {
     SCHEDULER.call_once(|| match Scheduler::new(cpus) {
         Ok(scheduler) => scheduler,
         Err(refused) => panic!("the scheduler: {refused}"),
     });
+    ipi::send_to_others(Vector::WAKE);
 }
 
 /// Whether the calling CPU may ask the scheduler.
@@ -60,6 +63,7 @@ pub struct Seat {
     /// The timer that wakes it while it is blocked, and the CPU that has it.
     pub alarm: Mutex<Option<(usize, Timer)>>,
     entity: Once<Weak<VcpuEntity>>,
+    shown: Mutex<(Activity, [u64; ExitKind::COUNT])>,
     /// The memory that the vCPU's guest runs in. Last, so that it goes after the vCPU.
     _ram: Arc<GuestRam>,
 }
@@ -75,6 +79,7 @@ impl Seat {
             loaded_on: AtomicUsize::new(usize::MAX),
             alarm: Mutex::new(None),
             entity: Once::new(),
+            shown: Mutex::new((Activity::WaitsForStart, [0; ExitKind::COUNT])),
             _ram: ram,
         }
     }
@@ -94,10 +99,25 @@ impl Seat {
                 if let Some(cpu) = entity.running_on()
                     && cpu != percpu::current().index
                 {
-                    ipi::wake(cpu);
+                    ipi::nudge(cpu);
                 }
             }
         }
+    }
+
+    /// Shows what the vCPU has done, for those who look while it runs.
+    pub fn publish(&self, vcpu: &Vcpu) {
+        *self.shown.lock() = (vcpu.activity(), *vcpu.exits());
+    }
+
+    /// What the vCPU was doing at the end of its last turn.
+    pub fn activity(&self) -> Activity {
+        self.shown.lock().0
+    }
+
+    /// How often the vCPU had left the guest at the end of its last turn, by kind.
+    pub fn exits(&self) -> [u64; ExitKind::COUNT] {
+        self.shown.lock().1
     }
 
     /// Takes back the timer that would wake it.

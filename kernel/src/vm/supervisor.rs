@@ -69,7 +69,12 @@ async fn live(vm: &Arc<Vm>, timers: &Arc<Timers>) {
             backoff = BACKOFF.0;
             continue;
         }
-        log::warn!("vm {}: ran for {} ms only, next start in {} s", vm.config.name, ran / 1_000_000, backoff.as_secs());
+        log::warn!(
+            "vm {}: ran for {} ms only, next start in {} s",
+            vm.config.name,
+            ran / 1_000_000,
+            backoff.as_secs()
+        );
         if wait_or_kill(vm, timers, backoff).await {
             return vm.set_status(Status::Off, Some(End::Killed.to_string()));
         }

@@ -3,7 +3,7 @@
 //! Between exits of the guest the CPU also does what is due for the node: timers, ready tasks. It leaves
 //! the guest for that when [`Host::attention`] says so, which every wake and timer of this CPU sets.
 use super::processor::GuestCpu;
-use super::seat::{Seat, kick, reschedule, scheduler};
+use super::seat::{self, Seat, kick, reschedule, scheduler};
 use crate::cpu::percpu::{self, PerCpu};
 use crate::cpu::registers::{disable_interrupts, enable_interrupts, rdtsc};
 use crate::cpu_loop::Runtime;
@@ -60,6 +60,16 @@ impl Host for ThisCpu<'_> {
         self.arm(deadline);
         enable_interrupts();
     }
+}
+
+/// What CPU `cpu`, the calling one, is to run.
+pub fn pick(cpu: usize, now: u64) -> Option<Pick<Arc<Seat>>> {
+    seat::is_started().then(|| scheduler().pick(cpu, now)).flatten()
+}
+
+/// When CPU `cpu` is to ask again though nobody tells it; `u64::MAX` for never.
+pub fn next_event(cpu: usize) -> u64 {
+    if seat::is_started() { scheduler().next_event(cpu).unwrap_or(u64::MAX) } else { u64::MAX }
 }
 
 /// Runs what the scheduler picked, until its turn is over, and puts it back.
@@ -140,5 +150,6 @@ fn run(host: &ThisCpu<'_>, guest: &mut GuestCpu, seat: &Arc<Seat>) -> Reason {
     unsafe {
         vcpu.save()
     };
+    seat.publish(&vcpu);
     reason
 }

@@ -1,7 +1,10 @@
 //! A system description table: header, length, checksum (ACPI 6.5, 5.2.6).
 use super::PhysicalMemory;
 use super::field::u32_at;
+use alloc::format;
+use alloc::string::String;
 use core::fmt;
+use core::ops::Range;
 use mm::addr::Hpa;
 
 /// Bytes in the header that all tables share.
@@ -112,6 +115,15 @@ impl<'a> Table<'a> {
         Signature([self.bytes[0], self.bytes[1], self.bytes[2], self.bytes[3]])
     }
 
+    /// Maker and model, as the header has them: OEM ID and OEM table ID. Not printable bytes are `?`.
+    pub fn oem(&self) -> String {
+        let text = |range: Range<usize>| {
+            let field = self.bytes[range].iter().take_while(|b| **b != 0);
+            field.map(|b| if (b' '..=b'~').contains(b) { *b as char } else { '?' }).collect::<String>()
+        };
+        format!("{} {}", text(10..16).trim(), text(16..24).trim()).trim().into()
+    }
+
     /// The whole table, header included.
     pub fn bytes(&self) -> &'a [u8] {
         self.bytes
@@ -144,6 +156,7 @@ mod tests {
         let t = Table::from_bytes(&t).unwrap();
         assert_eq!(t.signature(), Signature(*b"TEST"));
         assert_eq!(t.body(), &[1, 2, 3]);
+        assert_eq!(t.oem(), "OEMID OEMTABLE");
     }
 
     #[test]
