@@ -42,3 +42,24 @@ pub(super) fn map(layout: Layout, tables: &Tables) -> Vec<Entry> {
     map.retain(|entry| entry.extent.from < entry.extent.to);
     map
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_map_ascends_without_overlap_and_counts_all_ram_but_the_legacy_hole() {
+        for (bytes, vcpus) in
+            [(2 << 20, 1), (512 << 20, 4), (3 << 30, 16), (8u64 << 30, 16), (64 << 20, 4000)]
+        {
+            let layout = Layout::new(bytes);
+            let tables = super::super::acpi::place(layout, vcpus).unwrap();
+            let map = map(layout, &tables);
+            assert!(map.windows(2).all(|pair| pair[0].extent.to <= pair[1].extent.from));
+            let sum = |kind| map.iter().filter(|e| e.kind == kind).map(|e| e.extent.bytes()).sum::<u64>();
+            let usable = bytes - (MEGABYTE - BIOS_RAM_END);
+            assert_eq!(sum(Kind::Ram) + sum(Kind::Acpi), usable, "{bytes:#x}");
+            assert_eq!(sum(Kind::Acpi) != 0, vcpus == 4000);
+        }
+    }
+}

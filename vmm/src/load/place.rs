@@ -151,6 +151,20 @@ mod tests {
     }
 
     #[test]
+    fn an_initrd_lies_above_4_gib_only_if_it_must_and_the_kernel_can() {
+        let gib = 1 << 30;
+        let room =
+            Room { low: Extent { from: MEGABYTE, to: 3 * gib }, high: Extent { from: 4 * gib, to: 9 * gib } };
+        let max = 2 * gib - 1;
+        assert_eq!(room.for_initrd(4096, &[], max, true).unwrap().to, 2 * gib);
+        assert_eq!(room.for_initrd(2 * gib, &[], max, true).unwrap().to, 9 * gib);
+        assert_eq!(room.for_initrd(2 * gib, &[], max, false), None);
+        assert_eq!(room.for_initrd(2 * gib, &[], u64::MAX, false).unwrap().to, 3 * gib);
+        assert_eq!(room.for_initrd(6 * gib, &[], max, true), None);
+        assert_eq!(room.for_initrd(1, &[], 0, false), None);
+    }
+
+    #[test]
     fn an_extent_that_wraps_is_refused() {
         assert_eq!(Extent::sized(u64::MAX, 1), None);
         assert_eq!(Extent::sized(1 << 52, 1), None);

@@ -26,8 +26,8 @@ pub struct Facts {
     pub vcpus: u32,
     /// This vCPU's APIC ID, less than `vcpus`.
     pub apic_id: u32,
-    /// Components of the extended state that the guest may enable in XCR0, and that the back end switches;
-    /// 0 hides XSAVE and all that needs it.
+    /// Components of the extended state that the back end switches. A guest is shown those of them that it
+    /// may have ([`guest_states`]); 0 hides XSAVE and all that needs it.
     pub xcr0: u64,
     /// Ticks of the guest's time-stamp counter a second.
     pub tsc_hz: u64,
@@ -48,6 +48,23 @@ pub struct LiveState {
     pub xcr0: u64,
     /// IA32_APIC_BASE.EN.
     pub apic_enabled: bool,
+}
+
+/// The components of the extended state that guests may have, of those that the back end switches: x87, SSE,
+/// AVX, AVX-512 and protection keys, each only with those that it builds on (SDM vol. 1, 13.3).
+pub const fn guest_states(switched: u64) -> u64 {
+    const X87_SSE: u64 = 0b11;
+    const AVX: u64 = 1 << 2;
+    const AVX_512: u64 = 0b111 << 5;
+    const PKRU: u64 = 1 << 9;
+    if switched & X87_SSE != X87_SSE {
+        return 0;
+    }
+    let mut states = X87_SSE | switched & (AVX | PKRU);
+    if switched & (AVX | AVX_512) == AVX | AVX_512 {
+        states |= AVX_512;
+    }
+    states
 }
 
 /// Bytes of the legacy region and the header of a save area (SDM vol. 1, 13.4).
@@ -97,6 +114,7 @@ impl CpuidTable {
     /// Computes a vCPU's table. `host(leaf, subleaf)` executes CPUID: EAX, EBX, ECX, EDX.
     pub fn new(host: &dyn Fn(u32, u32) -> [u32; 4], facts: &Facts) -> Self {
         let host = Host::new(host);
+        let facts = &Facts { xcr0: guest_states(facts.xcr0), ..*facts };
         let mut rows: Vec<[u32; 4]> = alloc::vec![[0; 4]];
         let mut directory = [[ZERO; RANGE]; 3];
         for row in TABLE {

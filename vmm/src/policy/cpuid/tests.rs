@@ -206,17 +206,32 @@ fn vector_features_follow_the_states_that_xcr0_can_enable() {
 
 #[test]
 fn the_sizes_of_the_save_area_follow_xcr0() {
-    let table = CpuidTable::new(&amd, &Facts { xcr0: 0x227, ..FACTS });
+    let table = CpuidTable::new(&amd, &Facts { xcr0: 0x2e7, ..FACTS });
     let at = |xcr0, subleaf| table.get(0xd, subleaf, || LiveState { xcr0, ..LIVE });
-    assert_eq!(at(1, 0), [0x227, 576, 2696, 0]);
+    let end_of_all = 4096 + 7 * 64 + 64;
+    assert_eq!(at(1, 0), [0x2e7, 576, end_of_all, 0]);
     assert_eq!(at(7, 0)[1], 832);
-    assert_eq!(at(0x227, 0)[1], 2696);
+    assert_eq!(at(0x2e7, 0)[1], end_of_all);
     assert_eq!(at(7, 1), [7, 832, 0, 0]);
-    assert_eq!(at(0x227, 1)[1], 576 + 256 + 64 + 8);
+    // Compacted: AVX, three of AVX-512, and 8 bytes of protection keys.
+    assert_eq!(at(0x2e7, 1)[1], 576 + 256 + 3 * 64 + 8);
+    assert_eq!(at(0x207, 1)[1], 576 + 256 + 8);
     assert_eq!(at(7, 2), [256, 576, 0, 0]);
     assert_eq!(at(7, 3), [0; 4]);
     assert_eq!(at(7, 9), [8, 2688, 0, 0]);
+    assert_eq!(at(7, 7), [64, 4544, 2, 0]);
     assert_eq!(at(7, 64), [0; 4]);
+}
+
+#[test]
+fn states_that_guests_may_not_have_or_that_lack_what_they_build_on_are_dropped() {
+    assert_eq!(guest_states(u64::MAX), 0x2e7);
+    // MPX, processor trace, CET, AMX.
+    assert_eq!(guest_states(0x6_191f), 0x7);
+    assert_eq!(guest_states(0b101), 0);
+    assert_eq!(guest_states(0x67), 0x7);
+    assert_eq!(guest_states(0xe3), 0x3);
+    assert_eq!(guest_states(0), 0);
 }
 
 #[test]
