@@ -198,6 +198,8 @@ fn linux_probes_configuration_mechanism_1() {
 #[test]
 fn an_access_wider_than_its_registers_is_one_access_for_each_byte() {
     let (board, _) = board();
+    let reset = Some(BoardEvent::Reset(ResetCause::ResetRegister));
+    assert_eq!(board.port_write(0xcf9, 2, 0x0006, 0), reset, "the second byte does not hide it");
     // Index and data of the CMOS RAM in one go.
     board.port_write(0x70, 2, 0x5a40, 0);
     assert_eq!(board.port_read(0x71, 1, 0), 0x5a);

@@ -17,8 +17,6 @@ mod pm1 {
     pub const POWER_BUTTON: u16 = 1 << 8;
     pub const SLEEP_BUTTON: u16 = 1 << 9;
     pub const RTC: u16 = 1 << 10;
-    pub const WAKE: u16 = 1 << 15;
-    pub const STATUS: u16 = TIMER | GLOBAL | POWER_BUTTON | SLEEP_BUTTON | RTC | WAKE | 1 << 4;
     pub const ENABLE: u16 = TIMER | GLOBAL | POWER_BUTTON | SLEEP_BUTTON | RTC;
 }
 
@@ -41,7 +39,6 @@ pub struct PowerManagement {
     status: u16,
     enable: u16,
     control: u16,
-    gpe_status: u16,
     gpe_enable: u16,
     reset: u8,
     /// Half periods of the timer up to which TMR_STS is computed.
@@ -69,7 +66,8 @@ impl PowerManagement {
             0x02 | 0x03 => byte(self.enable),
             0x04 | 0x05 => byte(self.control | control::SCI_ENABLED),
             0x08..=0x0b => Self::timer(now).to_le_bytes()[usize::from(offset & 3)],
-            0x20 | 0x21 => byte(self.gpe_status),
+            // No device raises a general-purpose event, so its status is 0 and can't be cleared.
+            0x20 | 0x21 => 0,
             0x22 | 0x23 => byte(self.gpe_enable),
             _ => 0xff,
         }
@@ -90,7 +88,6 @@ impl PowerManagement {
                 return bits & control::SLEEP != 0
                     && (self.control >> control::SLEEP_TYPE_SHIFT & 7) as u8 == SLP_TYP_S5;
             }
-            0x20 | 0x21 => self.gpe_status &= !bits,
             0x22 | 0x23 => self.gpe_enable = self.gpe_enable & !lane | bits,
             _ => {}
         }
@@ -105,7 +102,7 @@ impl PowerManagement {
     /// Level of the system control interrupt.
     #[inline]
     pub fn interrupt(&self) -> bool {
-        self.status & self.enable & pm1::STATUS | self.gpe_status & self.gpe_enable != 0
+        self.status & self.enable != 0
     }
 
     /// When `expire` has something to do that interrupts.
@@ -193,6 +190,17 @@ mod tests {
         assert_eq!(PowerManagement::timer(at), 1 << 31);
         pm.write(0, 1, at);
         assert!(!pm.interrupt() && pm.deadline().is_some_and(|next| next > at));
+    }
+
+    #[test]
+    fn acpica_enables_and_clears_general_purpose_events() {
+        let mut pm = PowerManagement::new(0);
+        for offset in 0x20..0x24 {
+            pm.write(offset, 0xff, 0);
+        }
+        assert_eq!([0x20, 0x21, 0x22, 0x23].map(|o| pm.read(o, 0)), [0, 0, 0xff, 0xff]);
+        assert!(!pm.interrupt());
+        assert_eq!((pm.read(0x06, 0), pm.read(0x3f, 0)), (0xff, 0xff), "nothing there");
     }
 
     #[test]

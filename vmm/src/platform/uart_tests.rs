@@ -203,6 +203,22 @@ fn the_causes_are_told_in_order_of_priority() {
 }
 
 #[test]
+fn changes_of_the_modem_lines_are_kept_until_they_are_read() {
+    let (mut uart, _) = uart();
+    uart.write(4, 0x10, 0);
+    uart.read(6, 0);
+    uart.write(4, 0x12, 0);
+    uart.write(4, 0x13, 0);
+    uart.write(4, 0x13, 0);
+    assert_eq!(uart.read(6, 0), 0x33, "CTS and DSR are up and have changed");
+    assert_eq!(uart.read(6, 0), 0x30);
+    uart.write(4, 0x17, 0);
+    assert_eq!(uart.read(6, 0), 0x70, "a ring that begins is not told");
+    uart.write(4, 0x13, 0);
+    assert_eq!(uart.read(6, 0), 0x34, "its end is");
+}
+
+#[test]
 fn the_interrupt_is_connected_by_out2() {
     let (mut uart, _) = started();
     uart.write(1, 2, 0);
