@@ -1,5 +1,6 @@
 //! Registers as plain fields: a stopped vCPU for tests.
 use super::{Cr0, Cr4, Efer, Gpr, Registers, Rflags, Segment, SegmentAttributes, SegmentRegister};
+use crate::memory::CodeWalk;
 
 /// A vCPU's registers, each a field that a test may set.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +27,8 @@ pub struct PlainRegisters {
     pub xmm: [u128; 16],
     /// A bit for each vector register whose bits above 127 were cleared.
     pub upper_cleared: u16,
+    /// The last walk for code.
+    pub code_walk: CodeWalk,
 }
 
 /// A flat segment that may be read and written, and executed if `code`.
@@ -64,6 +67,7 @@ impl PlainRegisters {
             cpl: 0,
             xmm: [0; 16],
             upper_cleared: 0,
+            code_walk: CodeWalk::default(),
         }
     }
 
@@ -139,6 +143,9 @@ impl Registers for PlainRegisters {
     }
     fn set_xmm(&mut self, register: u8, value: u128) {
         self.xmm[usize::from(register & 15)] = value;
+    }
+    fn code_walk(&self) -> Option<&CodeWalk> {
+        Some(&self.code_walk)
     }
     fn clear_above_xmm(&mut self, register: u8) -> bool {
         self.upper_cleared |= 1 << (register & 15);

@@ -1,7 +1,7 @@
 //! Instruction bytes: fetched as the CPU fetches them, and decoded.
 use super::{Mode, Stop};
 use crate::cpu::{Cr4, Exception, Registers, SegmentRegister};
-use crate::memory::{Access, GuestMemory, translate};
+use crate::memory::{Access, GuestMemory, translate, translate_code};
 use core::fmt;
 use iced_x86::{Decoder, DecoderError, DecoderOptions, Instruction};
 use mm::addr::{Gva, PAGE};
@@ -105,7 +105,7 @@ pub(super) fn fetch_page<R: Registers>(
     mode: Mode,
 ) -> Result<Code, Stop> {
     let (linear, room) = position(registers, mode, 0)?;
-    let gpa = translate(registers, memory, Gva::new(linear), Access::EXECUTE)?;
+    let gpa = translate_code(registers, memory, Gva::new(linear))?;
     let Ok((bytes, len)) = memory.fetch(gpa) else {
         return Err(Stop::Unsupported("the code is not in RAM"));
     };

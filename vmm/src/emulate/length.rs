@@ -5,7 +5,7 @@
 use super::code::{decode, fetch_page, is_canonical};
 use super::{Mode, Stop};
 use crate::cpu::{Exception, Gpr, Registers};
-use crate::memory::{Access, GuestMemory, translate};
+use crate::memory::{GuestMemory, translate_code};
 use iced_x86::{Instruction, Mnemonic, OpKind, Register};
 use mm::addr::Gva;
 
@@ -109,7 +109,7 @@ pub fn instruction_length<R: Registers>(
 ) -> Result<u8, Miss> {
     let (bytes, len) = named.plain();
     if registers.in_64_bit_code()
-        && let Ok(gpa) = translate(registers, memory, Gva::new(registers.rip()), Access::EXECUTE)
+        && let Ok(gpa) = translate_code(registers, memory, Gva::new(registers.rip()))
         && let Ok(([a, b, c, ..], 16)) = memory.fetch(gpa)
         && u32::from_le_bytes([a, b, c, 0]) & ((1 << (8 * len)) - 1) == bytes
         && is_canonical(registers, registers.rip())

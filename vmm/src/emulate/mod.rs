@@ -23,8 +23,9 @@
 //!
 //! # What it does not do
 //!
-//! x87, MMX, arithmetic on vectors, far transfers, loads of segment registers, and data breakpoints on
-//! the accesses that it makes. It carries out bit scans as a CPU with BMI1 and LZCNT does. Code is
+//! x87, MMX, arithmetic on vectors, vectors of more than 128 bits, far transfers, loads of segment
+//! registers, PUSHA, PUSHF and their opposites: [`Outcome::Unsupported`]. Data breakpoints on the accesses
+//! that it makes, and XCR0, are not looked at. Bit scans are those of a CPU with BMI1 and LZCNT. Code is
 //! executed from RAM only.
 mod access;
 mod address;

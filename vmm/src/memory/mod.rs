@@ -3,11 +3,13 @@
 //! Guest memory is never a Rust reference: the guest's CPUs and devices change it at any time. It is
 //! copied with volatile accesses, or handed on as host-physical segments. Every address that a guest
 //! supplied goes through [`GuestMemory`], whose look-up is the one place that decides whether it is RAM.
+mod code_walk;
 mod guest;
 pub mod nested;
 mod walk;
 
+pub use code_walk::{CodeWalk, translate_code};
 #[cfg(any(test, feature = "host-tests"))]
 pub use guest::on_heap;
-pub use guest::{GuestMemory, Layout, NotRam};
+pub use guest::{GuestMemory, Layout, NotRam, Word};
 pub use walk::{Access, AccessKind, WalkFault, translate};

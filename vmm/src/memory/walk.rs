@@ -110,9 +110,8 @@ pub fn translate<R: Registers>(
     if !registers.cr0().contains(Cr0::PG) {
         return Ok(Gpa::new(gva.get() & 0xffff_ffff));
     }
-    if registers.efer().contains(Efer::LMA)
-        && !registers.cr4().contains(Cr4::LA57)
-        && let Some(gpa) = straight(registers, memory, gva, access)
+    if is_four_levels(registers)
+        && let Some(gpa) = straight(registers, memory, gva, access, |_, _| {})
     {
         return Ok(gpa);
     }
@@ -121,17 +120,25 @@ pub fn translate<R: Registers>(
 
 /// The walk of four levels in which nothing is out of the ordinary: all tables in RAM, all entries
 /// present and marked already, the right granted without a look at WP, SMEP or SMAP. Anything else is
-/// `None`, and for [`with_care`] to judge. It runs on most exits, and is short.
+/// `None`, and for [`with_care`] to judge. It runs on most exits, and is short. `each` is told the
+/// entries.
 #[inline(always)]
-fn straight<R: Registers>(registers: &R, memory: &GuestMemory, gva: Gva, access: Access) -> Option<Gpa> {
+fn straight<R: Registers>(
+    registers: &R,
+    memory: &GuestMemory,
+    gva: Gva,
+    access: Access,
+    mut each: impl FnMut(Gpa, u64),
+) -> Option<Gpa> {
     let va = gva.get();
     let mut entry = registers.cr3();
     let (mut all, mut any) = (u64::MAX, 0);
     let mut page_bits = 39;
     loop {
         // An entry that is not present leads somewhere, too: what it leads to is never used.
-        let index = va >> page_bits & 0x1ff;
-        entry = memory.load_u64(Gpa::new(entry & ADDRESS | index << 3)).ok()?;
+        let at = Gpa::new(entry & ADDRESS | (va >> page_bits & 0x1ff) << 3);
+        entry = memory.load_u64(at).ok()?;
+        each(at, entry);
         all &= entry;
         any |= entry;
         if page_bits == 12 || entry & PAGE_SIZE != 0 {
@@ -164,6 +171,25 @@ fn straight<R: Registers>(registers: &R, memory: &GuestMemory, gva: Gva, access:
         return None;
     }
     Some(Gpa::new(entry & ADDRESS & !offset | va & offset))
+}
+
+/// As [`translate`] for an instruction on four levels, telling `each` the entries that were read. `None`
+/// where the walk is not a straight one.
+pub(super) fn straight_to_code<R: Registers>(
+    registers: &R,
+    memory: &GuestMemory,
+    gva: Gva,
+    each: impl FnMut(Gpa, u64),
+) -> Option<Gpa> {
+    if is_four_levels(registers) { straight(registers, memory, gva, Access::EXECUTE, each) } else { None }
+}
+
+/// Whether the walk is the one that nearly all guests use.
+#[inline(always)]
+fn is_four_levels<R: Registers>(registers: &R) -> bool {
+    registers.cr0().contains(Cr0::PG)
+        && registers.efer().contains(Efer::LMA)
+        && !registers.cr4().contains(Cr4::LA57)
 }
 
 /// Every kind of walk.
