@@ -8,6 +8,7 @@
 //! touching anything is in `platform`, `mm`, `executor`, `sched`, `vmm` and `mgmt`, and tested on the host.
 #![no_std]
 #![no_main]
+#![cfg_attr(feature = "boot-tests", allow(dead_code, unused_imports))] // orders take the shell's place
 
 extern crate alloc;
 
@@ -128,6 +129,7 @@ fn start_time(machine: &Machine) {
         log::info!("time: the CPU does not promise a constant TSC");
     }
     time::timer::set_up();
+    wall_clock::start();
 }
 
 fn start_cpus(machine: &Machine) {

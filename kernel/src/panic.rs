@@ -24,11 +24,6 @@ const NOBODY: usize = usize::MAX;
 /// The CPU that reports; the first one wins.
 static REPORTER: AtomicUsize = AtomicUsize::new(NOBODY);
 
-/// Whether some CPU is reporting a panic, so that the others are to stop.
-pub fn is_under_way() -> bool {
-    REPORTER.load(Ordering::Acquire) != NOBODY
-}
-
 /// Frames of a back-trace at most.
 const DEEPEST: usize = 32;
 

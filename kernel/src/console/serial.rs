@@ -164,9 +164,14 @@ pub fn write(text: &[u8]) {
     UART.lock().write(text);
 }
 
-/// Bytes that can be written without waiting.
+/// Bytes that can be written without waiting. Also sends what the UART has room for, so that an interrupt
+/// that got lost delays output only until somebody wants to write more.
 pub fn room() -> usize {
-    QUEUE - UART.lock().queued()
+    let mut uart = UART.lock();
+    if uart.present && uart.interrupts {
+        uart.pump();
+    }
+    QUEUE - uart.queued()
 }
 
 /// Sends what is queued, for the last words before power-off.

@@ -49,8 +49,6 @@ pub struct Features {
     pub smap: bool,
     /// UMIP.
     pub umip: bool,
-    /// Bits of a physical address.
-    pub physical_bits: u32,
 }
 
 /// The CPU lacks something that the kernel cannot do without.
@@ -79,7 +77,6 @@ fn detect() -> Features {
     let extended = cpuid(7, 0);
     let xsave = basic.ecx & 1 << 26 != 0;
     let components = cpuid(0xd, 0);
-    let address = cpuid(0x8000_0008, 0);
     Features {
         x2apic: basic.ecx & 1 << 21 != 0,
         tsc_deadline: basic.ecx & 1 << 24 != 0,
@@ -89,7 +86,6 @@ fn detect() -> Features {
         smep: extended.ebx & 1 << 7 != 0,
         smap: extended.ebx & 1 << 20 != 0,
         umip: extended.ecx & 1 << 2 != 0,
-        physical_bits: if address.eax == 0 { 36 } else { address.eax & 0xff },
     }
 }
 

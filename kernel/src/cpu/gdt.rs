@@ -6,11 +6,8 @@ use super::registers::{self, TablePointer};
 
 /// Selector of the kernel's code segment.
 pub const CODE: u16 = 0x08;
-/// Selector of a flat data segment. SS stays null in the kernel; world switches and guests' descriptors
-/// may want one.
-pub const DATA: u16 = 0x10;
 /// Selector of the TSS.
-pub const TSS: u16 = 0x18;
+const TSS: u16 = 0x10;
 
 /// Slots of the interrupt stack table, as IDT gates name them (1 to 7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +41,7 @@ const _: () = assert!(size_of::<TaskState>() == 104);
 /// A CPU's descriptor table and task state.
 #[repr(C, align(64))]
 pub struct Segments {
-    gdt: [u64; 5],
+    gdt: [u64; 4],
     tss: TaskState,
 }
 
@@ -55,7 +52,6 @@ impl Segments {
             gdt: [
                 0,
                 0x00af_9b00_0000_ffff, // code: present, DPL 0, 64-bit, execute/read, accessed
-                0x00cf_9300_0000_ffff, // data: present, DPL 0, read/write, accessed
                 0,                     // the TSS takes two slots
                 0,
             ],
@@ -88,8 +84,8 @@ impl Segments {
         let base = (&raw const this.tss) as u64;
         let limit = size_of::<TaskState>() as u64 - 1;
         // Available 64-bit TSS, present (SDM vol. 3A, 8.2.3).
-        this.gdt[3] = limit | (base & 0xff_ffff) << 16 | 0x89 << 40 | (base >> 24 & 0xff) << 56;
-        this.gdt[4] = base >> 32;
+        this.gdt[2] = limit | (base & 0xff_ffff) << 16 | 0x89 << 40 | (base >> 24 & 0xff) << 56;
+        this.gdt[3] = base >> 32;
         let pointer =
             TablePointer { limit: size_of_val(&this.gdt) as u16 - 1, base: (&raw const this.gdt) as u64 };
         // SAFETY: the table was just filled with valid descriptors and stays there.

@@ -12,8 +12,6 @@ pub struct Msr(pub u32);
 impl Msr {
     /// IA32_APIC_BASE.
     pub const APIC_BASE: Self = Self(0x1b);
-    /// IA32_TSC_ADJUST.
-    pub const TSC_ADJUST: Self = Self(0x3b);
     /// IA32_PAT.
     pub const PAT: Self = Self(0x277);
     /// IA32_TSC_DEADLINE.
@@ -22,8 +20,6 @@ impl Msr {
     pub const X2APIC: Self = Self(0x800);
     /// Extended feature enable register.
     pub const EFER: Self = Self(0xc000_0080);
-    /// Base address of the FS segment.
-    pub const FS_BASE: Self = Self(0xc000_0100);
     /// Base address of the GS segment.
     pub const GS_BASE: Self = Self(0xc000_0101);
 }
@@ -107,10 +103,15 @@ control_register!(
     /// Reads CR0.
     cr0, /// Writes CR0.
     write_cr0, "cr0");
-control_register!(
-    /// Reads CR3.
-    cr3, /// Writes CR3, which flushes all non-global translations.
-    write_cr3, "cr3");
+/// Reads CR3.
+#[inline]
+pub fn cr3() -> u64 {
+    let value;
+    // SAFETY: reading a control register at CPL 0 has no effect.
+    unsafe { asm!("mov {}, cr3", out(reg) value, options(nomem, nostack, preserves_flags)) };
+    value
+}
+
 control_register!(
     /// Reads CR4.
     cr4, /// Writes CR4.

@@ -17,7 +17,7 @@ mod pic;
 
 use crate::cpu::percpu;
 use crate::machine::Machine;
-use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering};
 use spin::Once;
 
 /// An interrupt vector. The upper four bits are its priority.
@@ -27,10 +27,7 @@ pub struct Vector(pub u8);
 impl Vector {
     /// The 8259s' 16 inputs, of which only spurious ones can arrive.
     const PIC: u8 = 0x20;
-    /// First of those that devices get.
-    const FIRST_DEVICE: u8 = 0x30;
-    /// First of those that are not for devices.
-    const END_OF_DEVICES: u8 = 0xe0;
+    const AFTER_PIC: u8 = 0x30;
     /// COM1.
     pub const SERIAL: Self = Self(0xe0);
     /// This CPU's timer.
@@ -45,9 +42,6 @@ impl Vector {
 
 static HANDLERS: [Once<fn()>; 256] = [const { Once::new() }; 256];
 
-/// Devices' vectors that were given out.
-static DEVICES: AtomicUsize = AtomicUsize::new(0);
-
 /// Interrupts that nobody registered for.
 static UNEXPECTED: AtomicU64 = AtomicU64::new(0);
 
@@ -55,15 +49,6 @@ static UNEXPECTED: AtomicU64 = AtomicU64::new(0);
 /// returns whether it was this one.
 pub fn register(vector: Vector, handler: fn()) -> bool {
     core::ptr::fn_addr_eq(*HANDLERS[usize::from(vector.0)].call_once(|| handler), handler)
-}
-
-/// Gives a device's interrupt a vector of its own. `None` when all are taken.
-pub fn allocate(handler: fn()) -> Option<Vector> {
-    let count = usize::from(Vector::END_OF_DEVICES - Vector::FIRST_DEVICE);
-    let taken =
-        DEVICES.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < count).then_some(n + 1)).ok()?;
-    let vector = Vector(Vector::FIRST_DEVICE + taken as u8);
-    register(vector, handler).then_some(vector)
 }
 
 /// The end of an interrupt's way.
@@ -75,15 +60,23 @@ pub(crate) fn taken(vector: u8) {
             UNEXPECTED.fetch_add(1, Ordering::Relaxed);
         }
     }
-    let from_pic = (Vector::PIC..Vector::FIRST_DEVICE).contains(&vector);
+    let from_pic = (Vector::PIC..Vector::AFTER_PIC).contains(&vector);
     if !from_pic && vector != Vector::SPURIOUS.0 {
         local_apic::end_of_interrupt();
     }
 }
 
-/// Interrupts that arrived with a vector that nobody registered for.
-pub fn unexpected() -> u64 {
-    UNEXPECTED.load(Ordering::Relaxed)
+/// Logs what came that nobody asked for since the last call: a device that was left running, or an NMI, by
+/// which hardware reports that it fails.
+pub fn log_strays() {
+    let unexpected = UNEXPECTED.swap(0, Ordering::Relaxed);
+    if unexpected > 0 {
+        log::warn!("interrupts: {unexpected} with a vector that nothing uses");
+    }
+    let unexplained = nmi::take_unexplained();
+    if unexplained > 0 {
+        log::warn!("interrupts: {unexplained} NMIs from the hardware: memory or a bus may be failing");
+    }
 }
 
 /// Sets up the interrupt controllers, on the booting CPU.

@@ -28,7 +28,7 @@ pub fn stop_others() {
     }
 }
 
-/// NMIs from the hardware, which mean a failing part more often than not.
-pub fn unexplained() -> u64 {
-    UNEXPLAINED.load(Ordering::Relaxed)
+/// NMIs that nobody here sent, since the last call.
+pub fn take_unexplained() -> u64 {
+    UNEXPLAINED.swap(0, Ordering::Relaxed)
 }

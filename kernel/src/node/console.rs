@@ -2,6 +2,7 @@
 use super::this_node::ThisNode;
 use crate::console::{self, ACTIVITY, log as kernel_log, serial};
 use crate::cpu_loop::Runtime;
+use crate::interrupts;
 use crate::time;
 use crate::vm::Notice;
 use alloc::format;
@@ -63,6 +64,7 @@ impl Console {
                 self.take_keys();
                 self.show_vm();
             }
+            interrupts::log_strays();
             let now = time::now();
             self.session.tick(Duration::from_nanos(now.0), &self.node, &mut self.out);
             if self.node.is_to_end(now) {

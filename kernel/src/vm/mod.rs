@@ -26,7 +26,7 @@ mod turn;
 
 pub use processor::{GuestCpu, virtualization};
 pub use seat::start_scheduler;
-pub use table::{Notice, Vm, Vms, start};
+pub use table::{Notice, Vms, start};
 pub use turn::{next_event, pick, take_turn};
 
 /// The back end of all vCPUs.
