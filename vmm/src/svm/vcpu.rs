@@ -9,6 +9,7 @@ use crate::backend::{Backend, HardwareMsr, InitialState};
 use crate::cpu::{Cr0, Cr4, Efer, Exception, Gpr, Registers, Rflags, Segment, SegmentRegister, Vector};
 use crate::exit::{Event, Exit};
 use crate::extended;
+use crate::memory::CodeWalk;
 use alloc::boxed::Box;
 use core::fmt;
 use mm::addr::Hpa;
@@ -30,6 +31,7 @@ pub struct SvmVcpu {
     /// Where an IRET that ends an NMI handler stands, until it was executed.
     iret_at: Option<u64>,
     tsc_aux: u64,
+    code_walk: CodeWalk,
 }
 
 impl SvmVcpu {
@@ -57,6 +59,7 @@ impl SvmVcpu {
             nmi_masked: false,
             iret_at: None,
             tsc_aux: 0,
+            code_walk: CodeWalk::default(),
         }
     }
 
@@ -183,6 +186,11 @@ impl Registers for SvmVcpu {
     #[inline(always)]
     fn cpl(&self) -> u8 {
         self.vmcb.save.cpl & 3
+    }
+
+    #[inline(always)]
+    fn code_walk(&self) -> Option<&CodeWalk> {
+        Some(&self.code_walk)
     }
 
     fn xmm(&self, register: u8) -> u128 {
