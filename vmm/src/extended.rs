@@ -68,8 +68,13 @@ impl ExtendedState {
         self.debug_addresses = [0; 4];
     }
 
-    /// XCR0 as the guest reads it.
+    /// XCR0 as the guest reads it, whose state is in this CPU now. Asked of the CPU itself, because not
+    /// every one that claims to intercept XSETBV does (QEMU's emulation of AMD-V does not).
     pub fn xcr0(&self) -> u64 {
+        #[cfg(target_os = "none")]
+        if self.format.xcr0 != 0 {
+            return instructions::xcr0();
+        }
         self.xcr0
     }
 
@@ -113,6 +118,7 @@ impl ExtendedState {
             // SAFETY: 512 bytes, 64-byte aligned.
             unsafe { instructions::fxsave(self.area.as_ptr()) };
         } else {
+            self.xcr0 = instructions::xcr0() & self.format.xcr0;
             if self.xcr0 != self.format.xcr0 {
                 // States that the guest has switched off keep their values and must be saved, too.
                 instructions::set_xcr0(self.format.xcr0);
@@ -160,6 +166,15 @@ impl Drop for ExtendedState {
 #[cfg(target_os = "none")]
 mod instructions {
     use core::arch::asm;
+
+    pub fn xcr0() -> u64 {
+        let (low, high): (u32, u32);
+        // SAFETY: reads XCR0, on a CPU that has OSXSAVE set.
+        unsafe {
+            asm!("xgetbv", in("ecx") 0, out("eax") low, out("edx") high, options(nomem, nostack, preserves_flags));
+        }
+        u64::from(high) << 32 | u64::from(low)
+    }
 
     pub fn set_xcr0(value: u64) {
         // SAFETY: the callers pass values that were checked against what the CPU supports, on a CPU
@@ -275,6 +290,22 @@ macro_rules! xmm_load {
     };
 }
 
+#[cfg(target_os = "none")]
+macro_rules! xmm_clear_above {
+    ($register:expr, $($number:literal)*) => {
+        match $register & 15 {
+            $($number => {
+                // SAFETY: as above; a VEX-encoded move to itself keeps the low part.
+                unsafe {
+                    core::arch::asm!(concat!("vmovups xmm", $number, ", xmm", $number),
+                                     options(nomem, nostack, preserves_flags));
+                }
+            })*
+            _ => {}
+        }
+    };
+}
+
 /// Replaces the low 128 bits of a vector register of the guest whose state is in this CPU.
 pub fn write_xmm(register: u8, value: u128) {
     #[cfg(target_os = "none")]
@@ -282,6 +313,16 @@ pub fn write_xmm(register: u8, value: u128) {
     // On the host the registers are the compiler's.
     #[cfg(not(target_os = "none"))]
     let _ = (register, value);
+}
+
+/// Clears a vector register above its low 128 bits, as an instruction with a VEX prefix does. The guest
+/// whose state is in this CPU has just executed such an instruction, so the CPU and XCR0 have AVX.
+pub fn clear_above_xmm(register: u8) {
+    #[cfg(target_os = "none")]
+    xmm_clear_above!(register, 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
+    // On the host the registers are the compiler's.
+    #[cfg(not(target_os = "none"))]
+    let _ = register;
 }
 
 #[cfg(test)]

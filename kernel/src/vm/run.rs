@@ -267,7 +267,8 @@ fn facts(config: &VmConfig, index: usize, found: &Virtualization) -> Facts {
         xcr0: found.format.xcr0,
         tsc_hz: time::tsc_rate().hertz,
         apic_timer_hz: 1_000_000_000,
-        invariant_tsc: true,
+        // Where the machine does not promise it, guests take the paravirtual clock, which says how it counts.
+        invariant_tsc: control::features().invariant_tsc,
         paravirtual: paravirtual::Features::CLOCK | paravirtual::Features::PV_SEND_IPI,
     }
 }

@@ -259,6 +259,7 @@ pub struct Vms {
 /// Makes the VMs of a configuration and their tasks, on the calling CPU, and starts those that are to
 /// start with the node.
 pub fn start(runtime: &Runtime, configs: &[VmConfig]) -> Vms {
+    vmm::emulate::prepare();
     let news = Arc::new(Signal::new());
     let all: Vec<Arc<Vm>> =
         configs.iter().map(|config| Arc::new(Vm::new(config.clone(), news.clone()))).collect();

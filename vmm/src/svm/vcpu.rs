@@ -200,6 +200,11 @@ impl Registers for SvmVcpu {
     fn set_xmm(&mut self, register: u8, value: u128) {
         extended::write_xmm(register, value);
     }
+
+    fn clear_above_xmm(&mut self, register: u8) -> bool {
+        extended::clear_above_xmm(register);
+        true
+    }
 }
 
 impl Backend for SvmVcpu {
