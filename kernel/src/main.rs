@@ -104,12 +104,24 @@ extern "sysv64" fn boot_on_own_stack() -> ! {
     start_serial_input(&machine);
     audit_memory();
     reclaim(machine);
-    let ready = time::now();
-    log::info!("ready, {} CPUs, {} ms after hand-over", percpu::online().count(), ready.as_millis());
+    announce();
     #[cfg(feature = "boot-tests")]
     cpu_loop::run_with(boot_tests::start);
     #[cfg(not(feature = "boot-tests"))]
     cpu_loop::run_with(node::start)
+}
+
+/// The line by which a person, or a test, sees that the machine is up.
+fn announce() {
+    const GIB: u64 = 1 << 30;
+    let tenths = (memory::ram_bytes() * 10 + GIB / 2) / GIB;
+    log::info!(
+        "purevisor: ready, {} CPUs, {}.{} GiB, {} ms after hand-over",
+        percpu::online().count(),
+        tenths / 10,
+        tenths % 10,
+        time::now().as_millis()
+    );
 }
 
 fn start_time(machine: &Machine) {

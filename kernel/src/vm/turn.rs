@@ -82,7 +82,10 @@ pub fn take_turn(runtime: &Runtime, guest: &mut GuestCpu, pick: Pick<Arc<Seat>>)
     let started = time::now().0;
     seat.cancel_alarm();
     let host = ThisCpu { cpu, runtime, slice_end: pick.slice_end };
+    let exits = || seat.exits().iter().sum::<u64>();
+    let before = exits();
     let reason = run(&host, guest, &seat);
+    cpu.exits.fetch_add(exits().saturating_sub(before), Ordering::Relaxed);
     let now = time::now().0;
     let ran = now.saturating_sub(started);
     cpu.guest_nanos.fetch_add(ran, Ordering::Relaxed);
