@@ -93,7 +93,10 @@ unsafe extern "sysv64" fn continue_on(stack: Hva) -> ! {
 
 extern "sysv64" fn boot_on_own_stack() -> ! {
     match or_stop(framebuffer::start()) {
-        Some((columns, rows)) => log::info!("screen: {columns} by {rows} characters"),
+        Some((columns, rows)) => {
+            console_log::show_earlier();
+            log::info!("screen: {columns} by {rows} characters");
+        }
         None => log::info!("screen: none"),
     }
     let machine = Machine::read();

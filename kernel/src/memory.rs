@@ -144,7 +144,7 @@ fn own_tables(root: u64, kernel: Extent, trampoline: Extent) -> Result<(), Pagin
     }
     // Text and constants are read-only under their own addresses; the same bytes in the direct map should
     // be as well. Data follows them in the image.
-    let constant = image_part(Section::Constant);
+    let constant = constant_bytes();
     let alias = DIRECT.address(Hpa::new_truncate(kernel.base));
     tables.protect(alias, constant, Rights::R)?;
     flush(alias.get(), constant);
@@ -152,20 +152,13 @@ fn own_tables(root: u64, kernel: Extent, trampoline: Extent) -> Result<(), Pagin
     Ok(())
 }
 
-enum Section {
-    /// Text and read-only data, from the image's start.
-    Constant,
-}
-
-/// Bytes of the image that are never written.
-fn image_part(section: Section) -> u64 {
+/// Bytes of the image, from its start, that are never written: text and constants (link.ld).
+fn constant_bytes() -> u64 {
     unsafe extern "C" {
         static __text_start: u8;
         static __rodata_end: u8;
     }
-    match section {
-        Section::Constant => (&raw const __rodata_end) as u64 - (&raw const __text_start) as u64,
-    }
+    (&raw const __rodata_end) as u64 - (&raw const __text_start) as u64
 }
 
 fn flush(start: u64, bytes: u64) {

@@ -3,13 +3,21 @@
 //! Output goes into a grid of characters; what differs from what is drawn is drawn, a character at a time,
 //! from an anti-aliased bitmap font. The framebuffer is only written, through a write-combining mapping,
 //! never read.
+//!
+//! While the machine boots, and in a panic, text is drawn as it is written. In between a [task](keep_drawn)
+//! draws ten times a second, a row at a time, so that a guest's flood of output costs what a person can see
+//! of it, and no more.
 #![allow(unsafe_code)] // writes pixels to a mapping of its own
 
 use crate::boot_info;
 use crate::memory::{self, NoMemory};
 use crate::sync::IrqLock;
+use crate::time;
+use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, Ordering};
+use executor::{Timers, yield_now};
 use handover::PixelFormat;
 use mm::Caching;
 use mm::addr::Hpa;
@@ -35,6 +43,12 @@ struct Display {
 unsafe impl Send for Display {}
 
 static DISPLAY: IrqLock<Option<Display>> = IrqLock::new(None);
+
+/// Whether a task draws.
+static DRAWN_BY_TASK: AtomicBool = AtomicBool::new(false);
+
+/// Nanoseconds between two looks of the task.
+const PERIOD: u64 = 100_000_000;
 
 /// Takes the screen over, if there is one, and clears it. Returns its columns and rows.
 pub fn start() -> Result<Option<(usize, usize)>, NoMemory> {
@@ -67,20 +81,20 @@ impl Display {
                 None => self.screen.write(line),
             }
         }
-        self.draw();
     }
 
-    fn draw(&mut self) {
-        while let Some(row) = self.screen.take_dirty() {
-            for column in 0..self.columns {
-                let wanted = self.screen.row(row)[column];
-                let at = row * self.columns + column;
-                let before = core::mem::replace(&mut self.drawn[at], wanted);
-                if before != wanted {
-                    self.draw_cell(column, row, wanted, before == b' ');
-                }
+    /// Draws one row that changed; false where none did.
+    fn draw_row(&mut self) -> bool {
+        let Some(row) = self.screen.take_dirty() else { return false };
+        for column in 0..self.columns {
+            let wanted = self.screen.row(row)[column];
+            let at = row * self.columns + column;
+            let before = core::mem::replace(&mut self.drawn[at], wanted);
+            if before != wanted {
+                self.draw_cell(column, row, wanted, before == b' ');
             }
         }
+        true
     }
 
     /// Draws a character; over a `blank` cell only what is not black.
@@ -105,6 +119,23 @@ impl Display {
 pub fn write(text: &[u8]) {
     if let Some(display) = DISPLAY.lock().as_mut() {
         display.write(text);
+        if !DRAWN_BY_TASK.load(Ordering::Relaxed) {
+            while display.draw_row() {}
+        }
+    }
+}
+
+/// From now on draws what was written, for ever. For one task.
+pub async fn keep_drawn(timers: Arc<Timers>) {
+    if DISPLAY.lock().is_none() {
+        return;
+    }
+    DRAWN_BY_TASK.store(true, Ordering::Relaxed);
+    loop {
+        while DISPLAY.lock().as_mut().is_some_and(Display::draw_row) {
+            yield_now().await;
+        }
+        timers.sleep_until(time::now().0.saturating_add(PERIOD)).await;
     }
 }
 
@@ -114,5 +145,6 @@ pub fn write_regardless(text: &[u8]) {
         && let Some(display) = display.as_mut()
     {
         display.write(text);
+        while display.draw_row() {}
     }
 }

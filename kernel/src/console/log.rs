@@ -81,6 +81,17 @@ fn print(stamp: u64, level: u8, text: &str) {
     super::write(line.text().as_bytes());
 }
 
+/// Shows on the screen what was logged before it was there.
+pub fn show_earlier() {
+    let mut lines = alloc::vec::Vec::new();
+    read(0, usize::MAX, |entry, text| {
+        lines.push(alloc::format!("[       early] {}{text}\n", mark(entry.level)));
+    });
+    for line in lines {
+        super::framebuffer::write(line.as_bytes());
+    }
+}
+
 /// What stands in front of an entry's text for its level: nothing for ordinary ones.
 pub const fn mark(level: u8) -> &'static str {
     match level {

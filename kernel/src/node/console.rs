@@ -1,6 +1,6 @@
 //! The console's task: keys from COM1 to the session, the session's output to COM1 and the screen.
 use super::this_node::ThisNode;
-use crate::console::{self, ACTIVITY, log as kernel_log, serial};
+use crate::console::{self, ACTIVITY, framebuffer, log as kernel_log, serial};
 use crate::cpu_loop::Runtime;
 use crate::interrupts;
 use crate::time;
@@ -37,6 +37,7 @@ pub fn start(runtime: &'static Runtime, node: ThisNode) {
     let shown = kernel_log::next_number();
     kernel_log::follow(|| ACTIVITY.raise());
     let console = Console { session, node, out: Vec::new(), shown, attach };
+    runtime.executor.spawn("screen", framebuffer::keep_drawn(runtime.timers.clone()));
     runtime.executor.spawn("console", console.run(runtime.timers.clone()));
 }
 
