@@ -1,0 +1,88 @@
+//! What ends or stops the machine.
+use super::mmio::NOTHING;
+use crate::catch::{Came, Frame, hook};
+use crate::instructions::*;
+use crate::{Outcome, apic, cpu, paging, power, say};
+use core::arch::asm;
+
+pub fn triple_fault() -> Outcome {
+    cpu::drop_idt();
+    unsafe { asm!("ud2") };
+    Ok(())
+}
+
+pub fn page_tables_in_mmio() -> Outcome {
+    paging::set_window_table(NOTHING);
+    let came = crate::catch::catch(|| {
+        core::hint::black_box(unsafe { (paging::WINDOW as *const u32).read_volatile() });
+    });
+    crate::wrong!("{}", Came(came))
+}
+
+pub fn reset() -> Outcome {
+    power::reset()
+}
+
+pub fn keyboard_reset() -> Outcome {
+    outb(0x64, 0xfe);
+    power::halt()
+}
+
+pub fn spin() -> Outcome {
+    cli();
+    unsafe { asm!("2: jmp 2b", options(nostack, noreturn)) }
+}
+
+pub fn halt() -> Outcome {
+    power::halt()
+}
+
+pub fn debug_storm() -> Outcome {
+    // The delivery of #DB pushes SS to the first eight bytes below the top of its stack.
+    let pushed_to = (&raw const *cpu::this()) as u64 + cpu::EXCEPTION_STACK - 8;
+    const WRITES_OF_8_BYTES: u64 = 1 << 16 | 2 << 18;
+    set_dr0(pushed_to);
+    set_dr7(0x400 | 2 | WRITES_OF_8_BYTES);
+    hook(
+        |frame: &mut Frame| frame.vector as u8 == crate::catch::DB,
+        || unsafe { (pushed_to as *mut u64).write_volatile(0) },
+    );
+    set_dr7(0x400);
+    say!("PAYLOAD debug-storm took {} #DB", cpu::taken(crate::catch::DB));
+    Ok(())
+}
+
+/// User code: a load from an odd address, with the flag AC on.
+#[unsafe(naked)]
+unsafe extern "sysv64" fn user_code() {
+    core::arch::naked_asm!("mov eax, [rsp - 63]", "ud2")
+}
+
+pub fn alignment_storm() -> Outcome {
+    const AM: u64 = 1 << 18;
+    const AC: u64 = 1 << 18;
+    set_cr0(cr0() | AM);
+    let stack = (&raw const *cpu::this()) as u64 + 0xc000;
+    // Every #AC returns to the instruction that raised it. Where there is none, #UD ends the case.
+    let came = hook(
+        |frame: &mut Frame| frame.vector == 17,
+        || {
+            crate::catch::catch(|| unsafe {
+                asm!(
+                    "push {ss}", "push {rsp}", "push {flags}", "push {cs}", "push {rip}", "iretq",
+                    ss = in(reg) u64::from(cpu::USER_DATA), rsp = in(reg) stack, flags = in(reg) AC | 2,
+                    cs = in(reg) u64::from(cpu::USER_CODE), rip = in(reg) user_code as *const () as u64,
+                )
+            })
+        },
+    );
+    say!("PAYLOAD alignment-storm ended by {}", Came(came));
+    Ok(())
+}
+
+pub fn init_self() -> Outcome {
+    apic::enable();
+    // To its own ID: the shorthand for oneself can't carry INIT.
+    apic::send(apic::read(apic::ID) >> 24, 5 << 8 | apic::ASSERT);
+    power::halt()
+}

@@ -1,0 +1,159 @@
+//! Faults within emulated instructions, and string instructions between RAM and devices.
+use super::mmio::NOTHING;
+use crate::catch::{Came, Caught, PF, catch};
+use crate::paging::{self, DIRTY, NO_EXECUTE, PRESENT, Pages, WRITABLE};
+use crate::{Outcome, ensure, wrong};
+use core::arch::asm;
+
+static mut PAGES: Pages<2> = Pages::NEW;
+
+fn byte(address: u64) -> u8 {
+    unsafe { (address as *const u8).read_volatile() }
+}
+
+fn fill(address: u64, length: u64, value: u8) {
+    for i in 0..length {
+        unsafe { ((address + i) as *mut u8).write_volatile(value) };
+    }
+}
+
+/// Two pages of RAM in the window, each mapped with these bits; nothing is behind them.
+fn window(first: u64, second: u64) -> u64 {
+    let ram = &raw const PAGES as u64;
+    let base = paging::map(32, ram, first);
+    paging::map(33, ram + 4096, second);
+    paging::map(34, 0, 0);
+    base
+}
+
+/// Fails unless it is a page fault at this address, with this error code.
+fn is_page_fault(what: &str, came: Result<(), Caught>, address: u64, error: u32) -> Outcome {
+    match came {
+        Err(caught) if caught.vector == PF && caught.address == address && caught.error == error => Ok(()),
+        came => wrong!("{what}: {}, expected #PF error {error:#x} CR2 {address:#x}", Came(came)),
+    }
+}
+
+pub fn faults() -> Outcome {
+    const NOT_THERE_WRITE: u32 = 2;
+    const READ_ONLY_WRITE: u32 = 3;
+    let all = PRESENT | WRITABLE;
+    // From a device into a page that is not there, and one that is read-only (CR0.WP is on).
+    for (bits, error) in [(0, NOT_THERE_WRITE), (PRESENT, READ_ONLY_WRITE)] {
+        let base = window(bits, bits);
+        let came = catch(|| unsafe {
+            asm!("movsb", inout("rsi") NOTHING => _, inout("rdi") base + 0x123 => _, options(nostack));
+        });
+        is_page_fault("MOVSB from MMIO", came, base + 0x123, error)?;
+        let came = catch(|| unsafe {
+            asm!(
+                "mov rax, rsp", "mov rsp, {stack}", "push qword ptr [{at}]", "mov rsp, rax",
+                stack = in(reg) base + 0x208, at = in(reg) NOTHING, out("rax") _
+            );
+        });
+        is_page_fault("PUSH of MMIO", came, base + 0x200, error)?;
+    }
+    // Across a page that is there and one that is not: nothing is written to the first.
+    let base = window(all, 0);
+    let edge = base + 4096;
+    fill(base, 4096, 0x44);
+    let came = catch(|| unsafe {
+        asm!("movsq", inout("rsi") NOTHING => _, inout("rdi") edge - 3 => _, options(nostack));
+    });
+    is_page_fault("MOVSQ across into a missing page", came, edge, NOT_THERE_WRITE)?;
+    ensure!(byte(edge - 3) == 0x44 && byte(edge - 1) == 0x44, "the first part of a faulting write was done");
+    // The access to the device itself is mapped by a page with restrictions.
+    let device = paging::map(40, NOTHING, PRESENT);
+    let came = catch(|| unsafe { asm!("mov dword ptr [{}], 1", in(reg) device, options(nostack)) });
+    is_page_fault("a write to a read-only page of MMIO", came, device, READ_ONLY_WRITE)?;
+    // From RAM with the device behind it, read as one operand.
+    paging::map(41, 0, 0);
+    let came =
+        catch(|| unsafe { asm!("mov rax, [{}]", in(reg) device + 4092, out("rax") _, options(nostack)) });
+    is_page_fault("a read from MMIO into a missing page", came, device + 4096, 0)?;
+    // No execution where the page says so, device or not.
+    let device = paging::map(40, NOTHING, PRESENT | NO_EXECUTE);
+    let came = catch(|| unsafe { asm!("call {}", in(reg) device) });
+    is_page_fault("code in a no-execute page of MMIO", came, device, 0x11)?;
+    // An emulated write sets the dirty bit.
+    let base = window(all, all);
+    unsafe { asm!("movsb", inout("rsi") NOTHING => _, inout("rdi") base => _, options(nostack)) };
+    ensure!(
+        paging::entry(32) & DIRTY != 0,
+        "MOVSB from MMIO left the page clean: entry {:#x}",
+        paging::entry(32)
+    );
+    Ok(())
+}
+
+pub fn strings() -> Outcome {
+    let all = PRESENT | WRITABLE;
+    let base = window(all, all);
+    let edge = base + 4096;
+    // Device to RAM, across pages of both.
+    fill(base, 8192, 0x55);
+    let (mut rsi, mut rdi, mut rcx) = (NOTHING + 4096 - 7, edge - 9, 20u64);
+    unsafe { asm!("rep movsb", inout("rsi") rsi, inout("rdi") rdi, inout("rcx") rcx, options(nostack)) };
+    ensure!(
+        (rsi, rdi, rcx) == (NOTHING + 4096 + 13, edge + 11, 0),
+        "REP MOVSB from MMIO: RSI {rsi:#x} RDI {rdi:#x} RCX {rcx}"
+    );
+    for i in 0..40 {
+        let (at, expected) = (edge - 20 + i, if (11..31).contains(&i) { 0xff } else { 0x55 });
+        ensure!(byte(at) == expected, "REP MOVSB from MMIO: {:#x} at {at:#x}", byte(at));
+    }
+    // RAM to device, downwards.
+    let (mut rsi, mut rdi, mut rcx) = (edge + 16, NOTHING + 256, 9u64);
+    unsafe {
+        asm!("std", "rep movsd", "cld", inout("rsi") rsi, inout("rdi") rdi, inout("rcx") rcx, options(nostack));
+    }
+    ensure!(
+        (rsi, rdi, rcx) == (edge - 20, NOTHING + 220, 0),
+        "REP MOVSD to MMIO downwards: RSI {rsi:#x} RDI {rdi:#x} RCX {rcx}"
+    );
+    // Device to device, and a store.
+    let (mut rdi, mut rcx) = (NOTHING, 33u64);
+    unsafe { asm!("rep stosw", inout("rdi") rdi, inout("rcx") rcx, in("rax") 7, options(nostack)) };
+    ensure!((rdi, rcx) == (NOTHING + 66, 0), "REP STOSW to MMIO: RDI {rdi:#x} RCX {rcx}");
+    // Compared until they differ: RAM has three bytes of what the device reads as.
+    fill(base, 64, 0);
+    fill(base, 3, 0xff);
+    let (mut rsi, mut rdi, mut rcx, mut flags) = (base, NOTHING, 10u64, 0u64);
+    unsafe {
+        asm!("repe cmpsb", "pushfq", "pop {flags}", flags = inout(reg) flags,
+            inout("rsi") rsi, inout("rdi") rdi, inout("rcx") rcx);
+    }
+    ensure!(
+        (rsi, rdi, rcx, flags & 0x41) == (base + 4, NOTHING + 4, 6, 1),
+        "REPE CMPSB: RSI {rsi:#x} RDI {rdi:#x} RCX {rcx} flags {flags:#x}"
+    );
+    let (mut rdi, mut rcx) = (NOTHING, 5u64);
+    unsafe {
+        asm!("repne scasd", inout("rdi") rdi, inout("rcx") rcx, in("eax") 0xffff_ffffu32, options(nostack))
+    };
+    ensure!((rdi, rcx) == (NOTHING + 4, 4), "REPNE SCASD: RDI {rdi:#x} RCX {rcx}");
+    // Across from RAM to the device at the end of a mapping, and then to a page that is not there.
+    let ram = &raw const PAGES as u64;
+    let first = paging::map(48, ram, all);
+    paging::map(49, NOTHING, all);
+    paging::map(50, 0, 0);
+    fill(first, 4096, 0x66);
+    match catch(|| unsafe {
+        asm!("rep stosb", in("rdi") first + 4090, in("rcx") 6u64 + 4096 + 10, in("al") 0x77u8, options(nostack));
+    }) {
+        Err(caught) if caught.vector == PF && caught.address == first + 8192 && caught.error == 2 => {
+            ensure!(
+                (caught.rdi, caught.rcx) == (first + 8192, 10),
+                "RDI {:#x} RCX {} at the fault",
+                caught.rdi,
+                caught.rcx
+            );
+        }
+        came => wrong!("REP STOSB from RAM over MMIO into nothing: {}", Came(came)),
+    }
+    ensure!(
+        byte(first + 4089) == 0x66 && byte(first + 4090) == 0x77 && byte(first + 4095) == 0x77,
+        "RAM before MMIO"
+    );
+    Ok(())
+}

@@ -1,0 +1,109 @@
+//! A bare-metal guest for hostile tests: it does what a guest should not do, and checks that what comes of
+//! it is what the manuals say.
+//!
+//! ```text
+//!  PVH start ─► boot: long mode ─► start_info: names of cases ─► cases::run each ─► power-off
+//!                                                                   │
+//!                             catch: a fault ends the attempt ◄─────┤
+//!                                     console: PAYLOAD … ok/FAIL ◄──┘
+//! ```
+//!
+//! It runs under anything that can start a PVH kernel (Xen, docs/misc/pvh.pandoc), with the names of cases
+//! or of groups on its command line, and `seed=N` for the random ones. On COM1 it writes
+//!
+//! ```text
+//! PAYLOAD rdpmc begins
+//! PAYLOAD rdpmc ok
+//! PAYLOAD cr8 FAIL 16 written to CR8: no fault, expected #GP
+//! PAYLOAD done
+//! ```
+//!
+//! What it expects is what the AMD and Intel manuals say that a CPU does, never what a hypervisor or an
+//! emulator was seen to do. [`payload::CASES`] is the table of all of it.
+//!
+//! Virtual addresses are physical ones up to 4 GiB; above is a window for pages that a case maps by itself.
+#![no_std]
+#![no_main]
+// The program consists of instructions that no compiler may know about. It owns its machine, which is a
+// virtual one made for it; the worst that any of this can do is to end it, which is what is tested.
+#![allow(unsafe_code, clippy::undocumented_unsafe_blocks)]
+
+mod apic;
+mod boot;
+mod cases;
+mod catch;
+mod console;
+mod cpu;
+mod instructions;
+mod paging;
+mod power;
+mod processors;
+mod random;
+mod start_info;
+
+use core::fmt::{self, Write};
+use payload::{CASES, Case};
+
+/// Why a case is not as it should be.
+pub struct Wrong(console::Text);
+
+impl Wrong {
+    pub fn new(why: fmt::Arguments) -> Self {
+        let mut text = console::Text::new();
+        // What does not fit is cut off.
+        let _ = text.write_fmt(why);
+        Self(text)
+    }
+}
+
+pub type Outcome = Result<(), Wrong>;
+
+/// Fails the case with a message.
+#[macro_export]
+macro_rules! wrong {
+    ($($arg:tt)*) => { return Err($crate::Wrong::new(format_args!($($arg)*))) };
+}
+
+/// Fails the case with a message unless the condition holds.
+#[macro_export]
+macro_rules! ensure {
+    ($condition:expr, $($arg:tt)*) => { if !$condition { $crate::wrong!($($arg)*) } };
+}
+
+/// Entered by [`boot`] in long mode, on the first CPU's stack.
+extern "sysv64" fn main(start_info: u64) -> ! {
+    let cmdline = start_info::adopt(start_info);
+    cpu::set_up(0);
+    let mut begun = 0;
+    for word in cmdline.words() {
+        if let Some(seed) = word.strip_prefix("seed=") {
+            random::seed(seed.parse().unwrap_or(1));
+            continue;
+        }
+        let before = begun;
+        for case in CASES.iter().filter(|case| case.name == word || case.group.name() == word) {
+            begun += 1;
+            run(case);
+        }
+        if begun == before {
+            say!("PAYLOAD {word} FAIL there is no such case or group");
+        }
+    }
+    say!("PAYLOAD done");
+    power::off()
+}
+
+fn run(case: &'static Case) {
+    say!("PAYLOAD {} begins", case.name);
+    console::set_current(case.name);
+    match cases::run(case.id) {
+        Ok(()) => say!("PAYLOAD {} ok", case.name),
+        Err(Wrong(why)) => say!("PAYLOAD {} FAIL {}", case.name, why.as_str()),
+    }
+}
+
+#[panic_handler]
+fn panic(info: &core::panic::PanicInfo) -> ! {
+    say!("PAYLOAD {} FAIL {}", console::current(), info);
+    power::off()
+}
