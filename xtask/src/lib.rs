@@ -8,12 +8,13 @@
 //! | [`image`] | the boot volume as a folder and as a bootable disk image |
 //! | [`initramfs`] | a guest's first file system |
 //! | [`rig`] | an emulated machine: its command line, its console, its end |
-//! | [`run`], [`test`] | the commands of those names |
+//! | [`run`], [`test`], [`bench`] | the commands of those names |
 //!
 //! Files made on the way are kept under cargo's target folder ([`workspace::target`]). Nothing is ever
 //! written elsewhere, but for packages that set-up installs and the folder that `image --out` names.
 pub mod args;
 pub mod artifacts;
+pub mod bench;
 pub mod failure;
 pub mod image;
 pub mod initramfs;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use xtask::args::Args;
 use xtask::failure::{Failure, Result};
-use xtask::{artifacts, image, progress, run, setup, test};
+use xtask::{artifacts, bench, image, progress, run, setup, test};
 
 const HELP: &str = "\
 cargo xtask COMMAND
@@ -16,6 +16,8 @@ cargo xtask COMMAND
              -- ARGUMENTS       are passed to QEMU
   test     runs every test; what follows -- is passed to the test runner
   bench    measures, prints a table, writes target/bench/bench.json
+             --quick            without Linux guests   --only METRIC  one, or those whose names begin so
+             --json PATH        writes the figures there
   image    writes the boot volume to DIR/esp and a disk image for a USB stick to DIR/purevisor.img
              --config FILE --out DIR
   build    builds the loader and the kernel
@@ -59,7 +61,7 @@ fn dispatch(command: &str, args: Args) -> Result<ExitCode> {
         "image" => make_image(args),
         "run" => run::command(args),
         "test" => test::command(args),
-        "bench" => Err(Failure::new("there is no benchmark yet")),
+        "bench" => bench::command(args),
         _ => Err(Failure::new(format!("'{command}' is not a command; see 'cargo xtask --help'"))),
     }
 }

@@ -36,6 +36,7 @@ async fn supervise(vm: &Arc<Vm>, timers: &Arc<Timers>) {
 /// From a start until the VM stays down.
 async fn live(vm: &Arc<Vm>, timers: &Arc<Timers>) {
     vm.set_status(Status::Starting, None);
+    log::info!("vm {}: starting", vm.config.name);
     let free = HEAP.usage().free;
     let Some(ram) = GuestRam::take(vm.config.memory).await else {
         return failed(vm, &StartError::Memory { needed: vm.config.memory, free });

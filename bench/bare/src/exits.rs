@@ -1,0 +1,144 @@
+//! What is measured: each kind of exit by itself, then an interrupt to oneself, a timed halt, and memory
+//! that was never touched before.
+use crate::interrupts::{IPI_X2APIC, IPI_XAPIC, TIMER, handled, stamp};
+use crate::machine::{
+    cpuid, disable_interrupts, enable_interrupts, inb, inl, outb, rdmsr, rdtsc, read_physical, vmmcall,
+    wait_for_interrupt, write_physical, wrmsr,
+};
+use crate::stopwatch::Results;
+
+const LOCAL_APIC: u32 = 0xfee0_0000;
+const APIC_ID: u32 = LOCAL_APIC + 0x20;
+const APIC_TPR: u32 = LOCAL_APIC + 0x80;
+const APIC_EOI: u32 = LOCAL_APIC + 0xb0;
+const APIC_SPURIOUS: u32 = LOCAL_APIC + 0xf0;
+const APIC_ICR: u32 = LOCAL_APIC + 0x300;
+/// Software-enabled, spurious vector 0xff.
+const APIC_ON: u32 = 0x1ff;
+/// An ICR's shorthand: to oneself.
+const TO_SELF: u32 = 1 << 18;
+/// An LVT entry's mode: TSC-deadline.
+const BY_DEADLINE: u32 = 2 << 17;
+
+const IOAPIC_SELECT: u32 = 0xfec0_0000;
+const IOAPIC_WINDOW: u32 = IOAPIC_SELECT + 0x10;
+/// Where no device is.
+const HOLE: u32 = 0xfed8_0000;
+
+const IA32_APIC_BASE: u32 = 0x1b;
+const X2APIC_ON: u64 = 1 << 10;
+const IA32_MTRRCAP: u32 = 0xfe;
+const IA32_TSC_DEADLINE: u32 = 0x6e0;
+const X2APIC_ID: u32 = 0x802;
+const X2APIC_TPR: u32 = 0x808;
+const X2APIC_EOI: u32 = 0x80b;
+const X2APIC_SPURIOUS: u32 = 0x80f;
+const X2APIC_ICR: u32 = 0x830;
+const X2APIC_LVT_TIMER: u32 = 0x832;
+
+/// A hypercall that does not exist.
+const NO_CALL: u64 = 0x7fff_ffff;
+/// Ticks that are longer than all of this takes.
+const LATER: u64 = 1 << 40;
+/// A millisecond, where a tick is a nanosecond.
+const HALT: u64 = 1_000_000;
+
+/// Memory that nothing has used before.
+const FRESH: core::ops::Range<u32> = 128 << 20..192 << 20;
+
+/// Takes all figures.
+pub fn measure(results: &mut Results) {
+    results.time("floor", || {});
+    results.time("cpuid", || cpuid(0));
+    results.time("vmmcall", || vmmcall(NO_CALL));
+    ports(results);
+    memory_mapped(results);
+    self_ipi_xapic(results);
+    let base = rdmsr(IA32_APIC_BASE);
+    wrmsr(IA32_APIC_BASE, base | X2APIC_ON);
+    wrmsr(X2APIC_SPURIOUS, APIC_ON.into());
+    registers(results);
+    self_ipi_x2apic(results);
+    timed_halt(results);
+    fresh_memory(results);
+}
+
+fn ports(results: &mut Results) {
+    results.time("port_in_nobody", || inb(0xed));
+    results.time("port_out_0x80", || outb(0x80, 0));
+    results.time("port_in_port_b", || inb(0x61));
+    results.time("port_in_pic", || inb(0x21));
+    results.time("port_in_rtc", || inb(0x71));
+    results.time("port_in_pm_timer", || inl(0x608));
+    results.time("uart_read_lsr", || inb(0x3fd));
+    results.time("uart_write_scr", || outb(0x3ff, 0x55));
+}
+
+fn memory_mapped(results: &mut Results) {
+    results.time("lapic_mmio_read", || read_physical(APIC_ID));
+    results.time("lapic_mmio_write_tpr", || write_physical(APIC_TPR, 0));
+    results.time("lapic_mmio_write_eoi", || write_physical(APIC_EOI, 0));
+    write_physical(IOAPIC_SELECT, 1);
+    results.time("ioapic_read", || read_physical(IOAPIC_WINDOW));
+    results.time("ioapic_write", || write_physical(IOAPIC_SELECT, 1));
+    results.time("mmio_read_nobody", || read_physical(HOLE));
+    results.time("mmio_write_nobody", || write_physical(HOLE, 0));
+}
+
+/// In x2APIC mode.
+fn registers(results: &mut Results) {
+    results.time("msr_read", || rdmsr(IA32_APIC_BASE));
+    results.time("msr_read_table", || rdmsr(IA32_MTRRCAP));
+    wrmsr(X2APIC_LVT_TIMER, u64::from(BY_DEADLINE | u32::from(TIMER)));
+    results.time("msr_write_tsc_deadline", || wrmsr(IA32_TSC_DEADLINE, LATER));
+    wrmsr(IA32_TSC_DEADLINE, 0);
+    results.time("x2apic_read_id", || rdmsr(X2APIC_ID));
+    results.time("x2apic_write_tpr", || wrmsr(X2APIC_TPR, 0));
+    results.time("x2apic_write_eoi", || wrmsr(X2APIC_EOI, 0));
+}
+
+/// An interrupt to oneself, its handler, and the end of the interrupt.
+fn self_ipi_xapic(results: &mut Results) {
+    write_physical(APIC_SPURIOUS, APIC_ON);
+    enable_interrupts();
+    results.time("self_ipi_xapic", || {
+        let before = handled();
+        write_physical(APIC_ICR, TO_SELF | u32::from(IPI_XAPIC));
+        while handled() == before {}
+    });
+    disable_interrupts();
+}
+
+fn self_ipi_x2apic(results: &mut Results) {
+    enable_interrupts();
+    results.time("self_ipi_x2apic", || {
+        let before = handled();
+        wrmsr(X2APIC_ICR, u64::from(TO_SELF | u32::from(IPI_X2APIC)));
+        while handled() == before {}
+    });
+    disable_interrupts();
+}
+
+/// From the deadline to the first instruction of its handler, after a halt.
+fn timed_halt(results: &mut Results) {
+    results.collect("halt_1ms_late", 200, || {
+        let deadline = rdtsc() + HALT;
+        wrmsr(IA32_TSC_DEADLINE, deadline);
+        wait_for_interrupt();
+        disable_interrupts();
+        stamp().saturating_sub(deadline)
+    });
+}
+
+/// What the first touch of each page costs beyond the second, all pages together.
+fn fresh_memory(results: &mut Results) {
+    let touch = || {
+        let begin = rdtsc();
+        for page in FRESH.step_by(4096) {
+            write_physical(page, 1);
+        }
+        rdtsc() - begin
+    };
+    let first = touch();
+    results.single("touch_64mib_first", first.saturating_sub(touch()));
+}

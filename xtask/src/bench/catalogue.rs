@@ -1,0 +1,176 @@
+//! Every metric: what it is, what is aimed at, and what KVM needs on the same rig (docs/performance.md says
+//! how that was measured).
+
+/// What is measured together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Group {
+    /// The guest without an operating system.
+    Bare,
+    /// The program of a Linux guest.
+    Linux,
+    /// A Linux guest's boot.
+    Boot,
+    /// A node without VMs.
+    Node,
+    /// Nodes with a few VMs and with many.
+    PerVm,
+    /// Files.
+    Image,
+    /// The measurement itself; belongs to whatever is measured.
+    Rig,
+}
+
+/// A metric. All are better when lower.
+#[derive(Debug)]
+pub(super) struct Metric {
+    pub name: &'static str,
+    pub group: Group,
+    pub unit: &'static str,
+    /// At most this.
+    pub target: Option<f64>,
+    /// KVM's figure, where there is one.
+    pub kvm: Option<f64>,
+    /// What it is, in a few words.
+    pub what: &'static str,
+}
+
+const INSTRUCTIONS: &str = "instructions";
+
+const fn metric(name: &'static str, group: Group, unit: &'static str, what: &'static str) -> Metric {
+    Metric { name, group, unit, target: None, kvm: None, what }
+}
+
+const fn bare(name: &'static str, what: &'static str) -> Metric {
+    metric(name, Group::Bare, INSTRUCTIONS, what)
+}
+
+const fn linux(name: &'static str, what: &'static str) -> Metric {
+    metric(name, Group::Linux, INSTRUCTIONS, what)
+}
+
+impl Metric {
+    const fn at_most(self, target: f64) -> Self {
+        Self { target: Some(target), ..self }
+    }
+
+    const fn kvm(self, kvm: f64) -> Self {
+        Self { kvm: Some(kvm), ..self }
+    }
+
+    /// A port of a device that KVM has in the kernel, and one that it leaves to a program.
+    const fn port_in_kernel(self) -> Self {
+        self.kvm(1514.0).at_most(378.0)
+    }
+
+    const fn port_in_user_space(self) -> Self {
+        self.kvm(3429.0).at_most(857.0)
+    }
+
+    const fn uart(self) -> Self {
+        self.kvm(3600.0).at_most(900.0)
+    }
+
+    const fn lapic(self) -> Self {
+        self.kvm(3974.0).at_most(990.0)
+    }
+
+    const fn ioapic(self) -> Self {
+        self.kvm(4142.0).at_most(1035.0)
+    }
+
+    const fn nobody(self) -> Self {
+        self.kvm(6149.0).at_most(1537.0)
+    }
+
+    const fn self_ipi(self) -> Self {
+        self.kvm(9516.0).at_most(2379.0)
+    }
+
+    const fn fresh(self) -> Self {
+        self.kvm(97.9e6).at_most(24.5e6)
+    }
+}
+
+/// All metrics in the table's order. The targets of exits are a quarter of KVM's instructions; where KVM
+/// was not measured (MSRs) they are those of CPUID, whose path in KVM is the same.
+pub(super) const CATALOGUE: &[Metric] = &[
+    bare("bare.floor", "two readings of the counter, which all others contain"),
+    bare("bare.cpuid", "CPUID").kvm(3130.0).at_most(780.0),
+    bare("bare.vmmcall", "VMMCALL of no hypercall").kvm(3350.0).at_most(837.0),
+    bare("bare.port_in_nobody", "IN from port 0xed, where nothing is").port_in_user_space(),
+    bare("bare.port_out_0x80", "OUT to the POST port").port_in_user_space(),
+    bare("bare.port_in_port_b", "IN from port B of the PIT").port_in_kernel(),
+    bare("bare.port_in_pic", "IN from the PIC's mask").port_in_kernel(),
+    bare("bare.port_in_rtc", "IN from the RTC").port_in_user_space(),
+    bare("bare.port_in_pm_timer", "IN from the power management timer").port_in_user_space(),
+    bare("bare.uart_read_lsr", "IN from the UART's line status").uart(),
+    bare("bare.uart_write_scr", "OUT to the UART's scratch register").uart(),
+    bare("bare.msr_read", "RDMSR of IA32_APIC_BASE").at_most(780.0),
+    bare("bare.msr_read_table", "RDMSR of IA32_MTRRCAP").at_most(780.0),
+    bare("bare.msr_write_tsc_deadline", "WRMSR that arms the timer").at_most(780.0),
+    bare("bare.x2apic_read_id", "RDMSR of the x2APIC's ID").at_most(780.0),
+    bare("bare.x2apic_write_tpr", "WRMSR to the x2APIC's TPR").at_most(780.0),
+    bare("bare.x2apic_write_eoi", "WRMSR to the x2APIC's EOI").at_most(780.0),
+    bare("bare.lapic_mmio_read", "read of the local APIC's ID").lapic(),
+    bare("bare.lapic_mmio_write_tpr", "write to the local APIC's TPR").lapic(),
+    bare("bare.lapic_mmio_write_eoi", "write to the local APIC's EOI").lapic(),
+    bare("bare.ioapic_read", "read of the IOAPIC's window").ioapic(),
+    bare("bare.ioapic_write", "write to the IOAPIC's selector").ioapic(),
+    bare("bare.mmio_read_nobody", "read where no device is").nobody(),
+    bare("bare.mmio_write_nobody", "write where no device is").nobody(),
+    bare("bare.self_ipi_xapic", "interrupt to itself, handler, EOI: by MMIO").self_ipi(),
+    bare("bare.self_ipi_x2apic", "interrupt to itself, handler, EOI: by MSR").self_ipi(),
+    // 81.0k of which 54.5k are Linux, its 50 us of slack among them.
+    bare("bare.halt_1ms_late", "from a deadline to its handler, after HLT").kvm(26_500.0).at_most(6_625.0),
+    bare("bare.touch_64mib_first", "first touch of 64 MiB beyond the second").fresh(),
+    linux("linux.floor", "two readings of the counter, which all others contain"),
+    linux("linux.cpuid", "CPUID").kvm(3130.0).at_most(780.0),
+    linux("linux.vmmcall", "VMMCALL from ring 3").kvm(3350.0).at_most(837.0),
+    linux("linux.port_in_nobody", "IN from port 0xed, where nothing is").port_in_user_space(),
+    linux("linux.port_out_0x80", "OUT to the POST port").port_in_user_space(),
+    linux("linux.port_in_port_b", "IN from port B of the PIT").port_in_kernel(),
+    linux("linux.port_in_pic", "IN from the PIC's mask").port_in_kernel(),
+    linux("linux.port_in_rtc", "IN from the RTC").port_in_user_space(),
+    linux("linux.uart_read_lsr", "IN from the UART's line status").uart(),
+    linux("linux.lapic_mmio_read", "read of the local APIC's ID").lapic(),
+    linux("linux.ioapic_read", "read of the IOAPIC's window").ioapic(),
+    linux("linux.mmio_read_nobody", "read where no device is").nobody(),
+    linux("linux.touch_64mib_first", "first touch of 64 MiB beyond the second").fresh(),
+    // Without any hypervisor it is 54.5k; a quarter of what KVM adds.
+    linux("linux.sleep_1ms_late", "how late a sleep of 1 ms ends").kvm(81_000.0).at_most(61_100.0),
+    metric("boot.instructions", Group::Boot, INSTRUCTIONS, "Linux guest, from VM start to power-off")
+        .kvm(2.03e9)
+        .at_most(1.7e9),
+    metric("boot.guest_clock", Group::Boot, "ms", "the guest's own clock at its first program").kvm(1540.0),
+    metric("node.ready", Group::Node, "ms", "from hand-over to ready, 4 CPUs").at_most(1000.0),
+    metric("node.memory", Group::Node, "KiB", "used by the hypervisor of 2 GiB, no VM")
+        .at_most(32.0 * 1024.0),
+    metric("vm.memory", Group::PerVm, "KiB", "per VM of 4 vCPUs besides its memory").at_most(1024.0),
+    metric("image.loader", Group::Image, "KiB", "boot.efi"),
+    metric("image.kernel", Group::Image, "KiB", "kernel.elf"),
+    metric("image.size", Group::Image, "KiB", "both").at_most(4.0 * 1024.0),
+    metric("rig.retries", Group::Rig, "runs", "second tries after a hang of the emulator"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_exits_target_is_at_most_a_quarter_of_kvms_instructions() {
+        for metric in CATALOGUE {
+            let exit = matches!(metric.group, Group::Bare | Group::Linux) && !metric.name.contains("sleep");
+            if let (true, Some(kvm), Some(target)) = (exit, metric.kvm, metric.target) {
+                // Rounded as the targets were set.
+                assert!(target <= kvm / 4.0 + 0.01 * kvm / 4.0, "{}", metric.name);
+            }
+        }
+    }
+
+    #[test]
+    fn names_are_unique() {
+        let mut names: Vec<_> = CATALOGUE.iter().map(|metric| metric.name).collect();
+        names.sort_unstable();
+        assert!(names.windows(2).all(|pair| pair[0] != pair[1]));
+    }
+}

@@ -1,0 +1,153 @@
+//! The benchmark's guests, built, and the boot volumes with which they run.
+use crate::artifacts::Artifacts;
+use crate::failure::{Context, Failure, Result};
+use crate::image::{self, Contents};
+use crate::initramfs::Initramfs;
+use crate::rig::Medium;
+use crate::setup::guest::Guest;
+use crate::{progress, workspace};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The guest VM's name.
+pub(super) const NAME: &str = "bench";
+
+/// Linux as the peers' figures were taken with it.
+const CMDLINE: &str = "console=ttyS0 panic=-1 quiet iomem=relaxed nox2apic";
+
+/// The guest's first program. For a boot it does what the guest did with which the peers were measured:
+/// installs busybox's programs, mounts, counts its processors and memory, tells, and ends.
+const INIT: &str = r#"#!/bin/busybox sh
+/bin/busybox mkdir -p /proc /sys /dev /tmp /bin /sbin
+/bin/busybox --install -s /bin
+mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev 2>/dev/null
+read up _ < /proc/uptime
+run=boot
+for a in $(cat /proc/cmdline); do case $a in run=*) run=${a#run=};; esac; done
+cpus=$(grep -c ^processor /proc/cpuinfo)
+mem=$(grep MemTotal /proc/meminfo | tr -s ' ' | cut -d' ' -f2)
+echo "GUEST-MARKER up=$up run=$run cpus=$cpus mem=${mem}kB"
+case $run in
+exits) /bench-linux;;
+stay) while :; do sleep 1000; done;;
+esac
+sync; poweroff -f
+"#;
+
+/// The guest without an operating system, on the node's console.
+pub(super) fn bare(built: &Artifacts) -> Result<Medium> {
+    let program = build("bench-bare", "x86_64-unknown-none", "image", &[])?;
+    let volume = Volume::new("bare")?;
+    volume.copy("kernel.elf", &program)?;
+    let vm = format!("[[vm]]\nname = \"{NAME}\"\nmemory = \"256M\"\nkernel = \"kernel.elf\"\n");
+    volume.write(built, &format!("{ATTACHED}{vm}"))
+}
+
+/// The Linux guest whose program measures, on the node's console.
+pub(super) fn linux(built: &Artifacts, guest: &Guest) -> Result<Medium> {
+    linux_volume(built, guest, "linux", ATTACHED, "exits")
+}
+
+/// The Linux guest that only boots and powers off; the node's console stays with the node.
+pub(super) fn boot(built: &Artifacts, guest: &Guest) -> Result<Medium> {
+    linux_volume(built, guest, "boot", "", "boot")
+}
+
+const ATTACHED: &str = "[node]\non_idle = \"poweroff\"\n[console]\nattach = \"bench\"\n";
+
+fn linux_volume(built: &Artifacts, guest: &Guest, name: &str, head: &str, run: &str) -> Result<Medium> {
+    let volume = Volume::with_linux(name, guest)?;
+    volume.write(built, &format!("{head}{}", linux_vm(NAME, 1, "256M", run)))
+}
+
+/// A node whose configuration is empty.
+pub(super) fn none(built: &Artifacts) -> Result<Medium> {
+    Volume::new("none")?.write(built, "")
+}
+
+/// A node with this many Linux VMs of 4 vCPUs that go on running.
+pub(super) fn many(built: &Artifacts, guest: &Guest, count: usize) -> Result<Medium> {
+    let volume = Volume::with_linux(&format!("many-{count}"), guest)?;
+    let vms: String = (0..count).map(|n| linux_vm(&format!("{NAME}{n}"), 4, "128M", "stay")).collect();
+    volume.write(built, &vms)
+}
+
+fn linux_vm(name: &str, vcpus: u32, memory: &str, run: &str) -> String {
+    format!(
+        "[[vm]]\nname = \"{name}\"\nvcpus = {vcpus}\nmemory = \"{memory}\"\nkernel = \"vmlinuz\"\n\
+         initrd = \"initrd.img\"\ncmdline = \"{CMDLINE} run={run}\"\n"
+    )
+}
+
+/// A folder in which a configuration and its files come together.
+struct Volume(PathBuf);
+
+impl Volume {
+    fn new(name: &str) -> Result<Self> {
+        workspace::target_folder(&format!("bench/{name}")).map(Self)
+    }
+
+    /// With the guest's kernel and an initramfs that can do all that [`INIT`] knows.
+    fn with_linux(name: &str, guest: &Guest) -> Result<Self> {
+        // The C library goes into the program. The compiler driver is there: Rust itself links by it.
+        let flags = ["-C", "target-feature=+crt-static", "-C", "strip=symbols"];
+        let program = build("bench-linux", "x86_64-unknown-linux-gnu", "release", &flags)?;
+        let volume = Self::new(name)?;
+        let mut initramfs = Initramfs::busybox(guest, INIT)?;
+        initramfs.file("bench-linux", 0o755, &read(&program)?);
+        volume.put("initrd.img", &initramfs.finish())?;
+        volume.copy("vmlinuz", &guest.kernel())?;
+        Ok(volume)
+    }
+
+    fn put(&self, name: &str, content: &[u8]) -> Result<()> {
+        let path = self.0.join(name);
+        fs::write(&path, content).context(|| format!("cannot write {}", path.display()))
+    }
+
+    fn copy(&self, name: &str, from: &Path) -> Result<()> {
+        self.put(name, &read(from)?)
+    }
+
+    fn write(&self, built: &Artifacts, config: &str) -> Result<Medium> {
+        self.put("purevisor.toml", config.as_bytes())?;
+        let contents = Contents::of(&self.0.join("purevisor.toml"))?;
+        image::write(&contents, built, &self.0).map(|image| Medium::Disk(image.disk))
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).context(|| format!("cannot read {}", path.display()))
+}
+
+/// Builds the program of a package that has one; `flags` are the compiler's.
+fn build(package: &str, target: &str, profile: &str, flags: &[&str]) -> Result<PathBuf> {
+    let mut cargo = workspace::cargo();
+    cargo.args(["rustc", "--quiet", "--package", package, "--target", target, "--profile", profile]);
+    cargo.arg("--").args(flags);
+    progress::step(&format!("building {package}"), || {
+        workspace::output(&mut cargo, &format!("build {package}")).map(drop)
+    })?;
+    let program = workspace::target()?.join(target).join(profile).join(package);
+    match program.exists() {
+        true => Ok(program),
+        false => Err(Failure::new(format!("cargo built no {}", program.display()))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mgmt::config::Config;
+
+    #[test]
+    fn the_configurations_have_no_mistakes() {
+        let linux = format!("{ATTACHED}{}", linux_vm(NAME, 1, "256M", "exits"));
+        let many: String = (0..9).map(|n| linux_vm(&format!("{NAME}{n}"), 4, "128M", "stay")).collect();
+        for (text, vms) in [(linux, 1), (many, 9)] {
+            let parsed = Config::parse(text.as_bytes());
+            assert_eq!(parsed.problems, []);
+            assert_eq!(parsed.config.vms.len(), vms);
+        }
+    }
+}
