@@ -1,1 +1,26 @@
+//! What the end-to-end tests are made of: machines that boot PureVisor, and guests in them.
+//!
+//! ```text
+//!  prepared: loader, kernel, payload, Debian's files, built and fetched once
+//!      │
+//!      ▼
+//!  Volume (purevisor.toml and the files it names) ──► Node::boot in an emulator ──► commands, consoles
+//! ```
+//!
+//! A test waits for texts, with patience for a machine that is several times slower than this one, and
+//! never for time to pass. On failure it shows the console's last lines. At most [`slot::SLOTS`] emulators
+//! run at once on a machine, however many tests are started.
+//!
+//! Nothing here knows which of the processor's virtualization extensions is under the guests; what differs
+//! between emulators is in [`payload::Case::tcg`].
+pub mod guest;
+pub mod node;
+pub mod prepared;
+pub mod slot;
+pub mod terminal;
+pub mod volume;
 
+use std::time::Duration;
+
+/// How long a text may take that comes within seconds on an idle machine.
+pub const PATIENCE: Duration = Duration::from_secs(120);

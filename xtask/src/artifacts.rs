@@ -19,16 +19,18 @@ pub struct Artifacts {
 pub fn build() -> Result<Artifacts> {
     progress::step("building the loader and the kernel", || {
         Ok(Artifacts {
-            loader: build_one("loader", "boot", "x86_64-unknown-uefi")?,
-            kernel: build_one("kernel", "kernel", "x86_64-unknown-none")?,
+            loader: build_one("loader", "boot", "x86_64-unknown-uefi", &[])?,
+            kernel: build_one("kernel", "kernel", "x86_64-unknown-none", &[])?,
         })
     })
 }
 
-fn build_one(package: &str, binary: &str, target: &str) -> Result<PathBuf> {
+/// Builds a binary of a package for `target` with the image's profile and these features; where it is.
+pub fn build_one(package: &str, binary: &str, target: &str, features: &[&str]) -> Result<PathBuf> {
     let mut cargo = workspace::cargo();
     cargo.args(["build", "--quiet", "--package", package, "--bin", binary, "--target", target]);
     cargo.args(["--profile", "image", "--message-format", "json-render-diagnostics"]);
+    cargo.args(["--features", &features.join(",")]);
     // The compiler's messages go straight to the user.
     let output = cargo.stderr(Stdio::inherit()).output().context(|| "cannot call cargo")?;
     if !output.status.success() {

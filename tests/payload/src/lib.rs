@@ -213,7 +213,7 @@ cases! {
         "a data breakpoint on the stack of #DB, whose delivery raises the next (CVE-2015-8104)";
     AlignmentStorm "alignment-storm" Last Anyhow,
         "#AC in user code, whose handler returns to the same instruction for ever";
-    InitSelf "init-self" Last Anyhow,
+    InitSelf "init-self" Last Restarts,
         "INIT to itself: the CPU starts at the reset vector";
     Cr0Combinations "cr0-combinations" Last GoesOn,
         "PG without PE, NW without CD, reserved bits, and PG=0 in 64-bit code raise #GP (APM vol. 2, 3.1.1)",

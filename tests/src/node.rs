@@ -1,0 +1,200 @@
+//! A machine that runs PureVisor, as its operator uses it.
+use crate::slot::{self, Slot};
+use crate::terminal::plain;
+use crate::volume::{Volume, Written};
+use crate::{PATIENCE, guest};
+use std::time::{Duration, Instant};
+use xtask::failure::{Failure, Result};
+use xtask::rig::{Medium, Qemu, Session};
+
+/// The prompt of the nodes in the tests, whose name is `n1`.
+pub const PROMPT: &str = "n1> ";
+
+/// How a VM's console says that the VM has ended; the reason follows, up to a bracket.
+pub const ENDS: [&str; 3] = [" stopped: ", " is off, ", " is failed, "];
+
+/// A node whose console waits for commands.
+///
+/// Fields are dropped in order: the machine ends before its files and its place go.
+#[derive(Debug)]
+pub struct Node {
+    session: Session,
+    marks: u32,
+    _volume: Written,
+    _slot: Slot,
+}
+
+/// Starts a machine from a volume, and waits for nothing. `shape` makes it another than the usual one of
+/// 2 processors and 1 GiB.
+pub fn power_on(volume: &Volume, shape: impl FnOnce(Qemu) -> Qemu) -> Result<Node> {
+    let written = volume.write()?;
+    let slot = slot::take()?;
+    let qemu = shape(Qemu::new(Medium::Folder(written.folder())).memory_mib(1024));
+    Ok(Node { session: qemu.start()?, marks: 0, _volume: written, _slot: slot })
+}
+
+/// As [`power_on`], from the disk image.
+pub fn power_on_from_disk(volume: &Volume, shape: impl FnOnce(Qemu) -> Qemu) -> Result<Node> {
+    let written = volume.write()?;
+    let slot = slot::take()?;
+    let qemu = shape(Qemu::new(Medium::Disk(written.disk())).memory_mib(1024));
+    Ok(Node { session: qemu.start()?, marks: 0, _volume: written, _slot: slot })
+}
+
+/// Boots to the node's prompt.
+pub fn boot(volume: &Volume) -> Result<Node> {
+    boot_on(volume, |qemu| qemu)
+}
+
+/// Boots to the node's prompt on a machine of another shape.
+pub fn boot_on(volume: &Volume, shape: impl FnOnce(Qemu) -> Qemu) -> Result<Node> {
+    let mut node = power_on(volume, shape)?;
+    node.wait_for_prompt()?;
+    Ok(node)
+}
+
+impl Node {
+    /// The machine's console itself.
+    pub fn session(&mut self) -> &mut Session {
+        &mut self.session
+    }
+
+    /// Waits until the node greets, and whatever it said before.
+    pub fn wait_for_prompt(&mut self) -> Result<String> {
+        let before = self.wait_for(&["'help' lists the commands."])?;
+        self.session.wait_for(PROMPT, PATIENCE)?;
+        Ok(before)
+    }
+
+    /// Waits for one of several texts on the console, but for no panic: the text up to it.
+    pub fn wait_for(&mut self, texts: &[&str]) -> Result<String> {
+        self.wait_long(texts, PATIENCE)
+    }
+
+    /// As [`Node::wait_for`], for what takes its time.
+    pub fn wait_long(&mut self, texts: &[&str], patience: Duration) -> Result<String> {
+        let mut all = vec!["panic on CPU"];
+        all.extend(texts);
+        let (which, seen) = self.session.wait_for_any(&all, patience)?;
+        if which == 0 {
+            let report = self.session.wait_for("PureVisor has stopped", PATIENCE);
+            let report = report.map_or_else(|failure| failure.to_string(), |seen| plain(&seen.text));
+            return Err(Failure::new(format!("the node panicked:{report}")));
+        }
+        Ok(plain(&seen.text))
+    }
+
+    /// Enters a command; what it printed.
+    pub fn command(&mut self, line: &str) -> Result<String> {
+        // The prompt comes again whenever something is logged: the answer's end is known by that to
+        // another line, which nobody takes for a command.
+        self.marks += 1;
+        let mark = format!("mark{}", self.marks);
+        self.session.send(&format!("{line}\r{mark}\r"))?;
+        let text = self.wait_for(&[&format!("unknown command \"{mark}\"")])?;
+        self.wait_for(&["\n"])?;
+        let answer = text.split_once(line).map_or(text.as_str(), |(_, answer)| answer);
+        Ok(answer.to_string())
+    }
+
+    /// Enters a command whose answer must have this in it.
+    pub fn expect(&mut self, line: &str, expected: &str) -> Result<String> {
+        let answer = self.command(line)?;
+        if answer.contains(expected) {
+            return Ok(answer);
+        }
+        Err(Failure::new(format!("'{line}' should have answered \"{expected}\":\n{answer}{}", self.tail())))
+    }
+
+    /// Starts a VM, and waits until that has begun.
+    pub fn start(&mut self, vm: &str) -> Result<()> {
+        self.expect(&format!("vm start {vm}"), &format!("{vm} starts."))?;
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let row = self.row(vm)?;
+            // One that has ended already has a reason behind the seven other columns.
+            if row.get(1).is_some_and(|state| state != "off") || row.len() > 7 {
+                return Ok(());
+            }
+            if Instant::now() > end {
+                return Err(Failure::new(format!("{vm} does not start: {row:?}{}", self.tail())));
+            }
+        }
+    }
+
+    /// Waits on a VM's console until the VM has ended; why.
+    pub fn wait_for_vm_end(&mut self) -> Result<String> {
+        self.wait_for(&ENDS)?;
+        let why = self.wait_for(&["]\n", "]\r"])?;
+        Ok(why.trim_end().trim_end_matches(']').to_string())
+    }
+
+    /// Goes to a VM's console.
+    pub fn attach(&mut self, vm: &str) -> Result<()> {
+        self.session.send(&format!("vm console {vm}\r"))?;
+        self.wait_for(&[&format!("[{vm}: Ctrl-] comes back to the node]")]).map(drop)
+    }
+
+    /// Comes back from a VM's console that is still alive.
+    pub fn detach(&mut self) -> Result<()> {
+        self.session.send("\x1d")?;
+        self.wait_for(&["back on the node]"]).map(drop)
+    }
+
+    /// Types into what the console is attached to.
+    pub fn type_text(&mut self, text: &str) -> Result<()> {
+        self.session.send(text)
+    }
+
+    /// Waits on a VM's console for its Linux to have a shell; what it reported.
+    pub fn wait_for_shell(&mut self) -> Result<guest::Report> {
+        let text = self.wait_for(&[guest::PROMPT])?;
+        guest::Report::find(&text).ok_or_else(|| Failure::new(format!("the guest did not report:\n{text}")))
+    }
+
+    /// The row of `vm list` for a VM.
+    pub fn row(&mut self, vm: &str) -> Result<Vec<String>> {
+        let list = self.command("vm list")?;
+        let row = list.lines().map(str::trim).find(|line| line.split_whitespace().next() == Some(vm));
+        let row = row.ok_or_else(|| Failure::new(format!("no VM {vm} in:\n{list}")))?;
+        Ok(row.split_whitespace().map(String::from).collect())
+    }
+
+    /// Asks `vm list` until a VM is in this state; its row.
+    pub fn wait_for_state(&mut self, vm: &str, state: &str) -> Result<Vec<String>> {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let row = self.row(vm)?;
+            if row.get(1).is_some_and(|found| found == state) {
+                return Ok(row);
+            }
+            if Instant::now() > end {
+                return Err(Failure::new(format!("{vm} did not become {state}: {row:?}{}", self.tail())));
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+
+    /// Powers the machine off at once and waits for its end.
+    pub fn power_off(mut self) -> Result<()> {
+        self.session.send("poweroff --now\r")?;
+        self.wait_for_end()
+    }
+
+    /// Waits until the machine has switched itself off.
+    pub fn wait_for_end(&mut self) -> Result<()> {
+        self.session.wait_for_end(PATIENCE).map(drop)
+    }
+
+    /// All that the console has shown, for a failure's message.
+    pub fn tail(&self) -> String {
+        let text = plain(&self.session.text());
+        let lines: Vec<&str> = text.lines().collect();
+        format!("\nthe console's last lines:\n  {}", lines[lines.len().saturating_sub(40)..].join("\n  "))
+    }
+
+    /// All that the console has shown, as plain text.
+    pub fn text(&self) -> String {
+        plain(&self.session.text())
+    }
+}

@@ -1,0 +1,91 @@
+//! A boot volume for one test.
+use crate::prepared::prepared;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use xtask::artifacts::Artifacts;
+use xtask::failure::{Context, Result};
+use xtask::image::{self, Contents, Image};
+use xtask::workspace;
+
+/// A configuration and its files, to be written.
+#[derive(Clone, Debug)]
+pub struct Volume {
+    config: String,
+    files: Vec<(String, Vec<u8>)>,
+    artifacts: Artifacts,
+}
+
+impl Volume {
+    /// A volume whose configuration is `config`, with the files `vmlinuz`, `initrd.img` and `payload`
+    /// that it may name.
+    pub fn new(config: impl Into<String>) -> Result<Self> {
+        Ok(Self { config: config.into(), files: Vec::new(), artifacts: prepared()?.built.clone() })
+    }
+
+    /// One more file.
+    pub fn file(mut self, name: &str, content: impl Into<Vec<u8>>) -> Self {
+        self.files.push((name.into(), content.into()));
+        self
+    }
+
+    /// Another loader and kernel.
+    pub fn artifacts(mut self, artifacts: Artifacts) -> Self {
+        self.artifacts = artifacts;
+        self
+    }
+
+    /// Writes it, as a folder and as a disk image.
+    pub fn write(&self) -> Result<Written> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let folder = workspace::target_folder(&format!("tests/volume-{}-{number}", std::process::id()))?;
+        let mut written = Written { folder: folder.clone(), image: None };
+        let put = |name: &str, content: &[u8]| {
+            fs::write(folder.join(name), content).context(|| format!("cannot write {name}"))
+        };
+        let prepared = prepared()?;
+        let all = [
+            ("vmlinuz", prepared.debian.kernel()),
+            ("initrd.img", prepared.initrd.clone()),
+            ("payload", prepared.payload.clone()),
+        ];
+        for (name, from) in all {
+            if self.config.contains(&format!("\"{name}\"")) {
+                fs::copy(&from, folder.join(name)).context(|| format!("cannot copy {}", from.display()))?;
+            }
+        }
+        for (name, content) in &self.files {
+            put(name, content)?;
+        }
+        put("purevisor.toml", self.config.as_bytes())?;
+        let contents = Contents::of(&folder.join("purevisor.toml"))?;
+        written.image = Some(image::write(&contents, &self.artifacts, &folder.join("out"))?);
+        Ok(written)
+    }
+}
+
+/// A volume on disk, gone with the value.
+#[derive(Debug)]
+pub struct Written {
+    folder: PathBuf,
+    image: Option<Image>,
+}
+
+impl Written {
+    /// Its files in a folder.
+    pub fn folder(&self) -> PathBuf {
+        self.image.as_ref().map(|image| image.volume.clone()).unwrap_or_default()
+    }
+
+    /// Its disk image.
+    pub fn disk(&self) -> PathBuf {
+        self.image.as_ref().map(|image| image.disk.clone()).unwrap_or_default()
+    }
+}
+
+impl Drop for Written {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}

@@ -1,0 +1,221 @@
+//! Hostile guests: each gets what a CPU would do, or is stopped with a reason; nobody else notices.
+use payload::{CASES, Case, Ends, Group};
+use std::time::{Duration, Instant};
+use tests::PATIENCE;
+use tests::node::{self, Node};
+use tests::volume::Volume;
+use xtask::failure::{Failure, Result};
+
+/// A VM that runs cases of the payload.
+fn payload_vm(name: &str, vcpus: u32, cases: &str) -> String {
+    format!(
+        "[[vm]]\nname = \"{name}\"\nvcpus = {vcpus}\nmemory = \"32M\"\nkernel = \"payload\"\n\
+         cmdline = \"{cases}\"\nautostart = false\n\n"
+    )
+}
+
+/// A VM that shows that it goes on.
+const BYSTANDER: &str = "[node]\nname = \"n1\"\n\n[[vm]]\nname = \"bystander\"\nmemory = \"96M\"\n\
+    kernel = \"vmlinuz\"\ninitrd = \"initrd.img\"\ncmdline = \"console=ttyS0 quiet act=tick\"\n\n";
+
+/// Fails unless the bystander's next ticks come.
+fn bystander_goes_on(node: &mut Node) -> Result<()> {
+    node.attach("bystander")?;
+    // What was printed before the attachment is shown first: two ticks that came in its time.
+    node.wait_for(&["GUEST tick"])?;
+    let shown = node.text();
+    let last = shown.rsplit("GUEST tick ").next().and_then(|n| n.split_whitespace().next()?.parse().ok());
+    let last: u32 = last.ok_or_else(|| Failure::new("the bystander does not tick"))?;
+    node.wait_for(&[&format!("GUEST tick {}", last + 2)])?;
+    node.detach()
+}
+
+/// The cases of a group that this emulator can show.
+fn cases(group: Group) -> impl Iterator<Item = &'static Case> {
+    CASES.iter().filter(move |case| case.group == group && case.tcg.is_none())
+}
+
+/// Starts a VM with cases that all go on, and reads its results.
+fn run_group(node: &mut Node, group: Group, failures: &mut Vec<String>) -> Result<()> {
+    let name = group.name();
+    node.start(name)?;
+    node.attach(name)?;
+    for case in cases(group) {
+        match case.ends {
+            Ends::GoesOn | Ends::Anyhow => {
+                let ok = format!("PAYLOAD {} ok", case.name);
+                let fail = format!("PAYLOAD {} FAIL", case.name);
+                let [stopped, off, failed] = node::ENDS;
+                let text = node.wait_long(&[&ok, &fail, stopped, off, failed], 2 * PATIENCE)?;
+                if node::ENDS.iter().any(|end| text.ends_with(end)) {
+                    let why = node.wait_for(&["]"])?;
+                    if case.ends == Ends::GoesOn {
+                        failures.push(format!("{}: the VM stopped: {why}", case.name));
+                    }
+                    return Ok(());
+                }
+                if text.ends_with("FAIL") {
+                    let why = node.wait_for(&["\n"])?;
+                    failures.push(format!("{} ({}):{}", case.name, case.says, why.trim_end()));
+                }
+            }
+            Ends::Stops(reason) => {
+                let why = node.wait_for_vm_end()?;
+                if !why.contains(reason) {
+                    failures.push(format!("{} ({}): stopped by {why}", case.name, case.says));
+                }
+                return Ok(());
+            }
+            Ends::Restarts | Ends::Spins | Ends::Halts => {
+                return Err(Failure::new(format!("{} can't run in a group", case.name)));
+            }
+        }
+    }
+    node.wait_for(&["PAYLOAD done"])?;
+    let why = node.wait_for_vm_end()?;
+    if why != "guest powered off" {
+        failures.push(format!("{name}: stopped by {why}"));
+    }
+    Ok(())
+}
+
+fn report(failures: &[String]) -> Result<()> {
+    if failures.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::new(format!("{} cases failed:\n  {}", failures.len(), failures.join("\n  "))))
+}
+
+#[test]
+fn hostile_guests_get_what_a_cpu_does_and_a_bystander_goes_on() -> Result<()> {
+    let groups = [
+        (Group::Cpu, 1),
+        (Group::Mmio, 1),
+        (Group::Interrupts, 1),
+        (Group::Smp, 4),
+        (Group::Random, 1),
+        (Group::Ports, 1),
+    ];
+    let mut config = BYSTANDER.to_string();
+    for (group, vcpus) in groups {
+        let names: Vec<&str> = cases(group).map(|case| case.name).collect();
+        config += &payload_vm(group.name(), vcpus, &format!("seed=1 {}", names.join(" ")));
+    }
+    let mut node = node::boot(&Volume::new(config)?)?;
+    let mut failures = Vec::new();
+    for (group, _) in groups {
+        run_group(&mut node, group, &mut failures)?;
+    }
+    bystander_goes_on(&mut node)?;
+    node.power_off()?;
+    report(&failures)
+}
+
+#[test]
+fn random_instructions_end_at_most_their_own_vm() -> Result<()> {
+    const SEEDS: std::ops::Range<u32> = 2..6;
+    let mut config = BYSTANDER.to_string();
+    for seed in SEEDS {
+        config += &payload_vm(
+            &format!("seed{seed}"),
+            1,
+            &format!("seed={seed} random-instructions random-msrs random-mmio"),
+        );
+    }
+    let mut node = node::boot(&Volume::new(config)?)?;
+    for seed in SEEDS {
+        let name = format!("seed{seed}");
+        node.start(&name)?;
+        node.attach(&name)?;
+        let why = node.wait_long(&node::ENDS, 3 * PATIENCE)?;
+        println!("{name}: {}", why.lines().rev().take(6).collect::<Vec<_>>().join("; "));
+    }
+    bystander_goes_on(&mut node)?;
+    node.power_off()
+}
+
+/// Waits until a vCPU has used much more CPU time than it had, which nothing but running takes.
+fn spins(node: &mut Node, name: &str) -> Result<()> {
+    let end = Instant::now() + PATIENCE;
+    let time = |row: &[String]| row.get(5).cloned().unwrap_or_default();
+    let first = time(&node.row(name)?);
+    while time(&node.row(name)?) == first {
+        if Instant::now() > end {
+            return Err(Failure::new(format!("{name} does not run{}", node.tail())));
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    Ok(())
+}
+
+#[test]
+fn a_guest_that_ends_or_hangs_is_told_of_and_disturbs_nobody() -> Result<()> {
+    let mut config = BYSTANDER.to_string();
+    for case in cases(Group::Last) {
+        config += &payload_vm(case.name, 1, case.name);
+    }
+    let mut node = node::boot(&Volume::new(config)?)?;
+    let mut failures = Vec::new();
+    for case in cases(Group::Last) {
+        let name = case.name;
+        node.start(name)?;
+        node.attach(name)?;
+        node.wait_for(&[&format!("PAYLOAD {name} begins")])?;
+        match case.ends {
+            Ends::Stops(reason) => {
+                let why = node.wait_for_vm_end()?;
+                if !why.contains(reason) {
+                    failures.push(format!("{name}: stopped by {why}, expected {reason}"));
+                }
+                let row = node.row(name)?;
+                if row[1] != "failed" || !row.join(" ").contains(reason) {
+                    failures.push(format!("{name}: listed as {row:?}"));
+                }
+            }
+            Ends::Restarts => {
+                node.wait_for(&[&format!("[{name} restarts: ")])?;
+                node.wait_for(&[&format!("PAYLOAD {name} begins")])?;
+                node.detach()?;
+                node.expect(&format!("vm kill {name}"), "")?;
+                node.wait_for_state(name, "off")?;
+            }
+            Ends::Spins => {
+                node.detach()?;
+                spins(&mut node, name)?;
+                // It stays for the following cases, on a CPU that the others share with it.
+            }
+            Ends::Halts => {
+                node.detach()?;
+                node.expect(&format!("vm info {name}"), "halted")?;
+                node.command(&format!("vm kill {name}"))?;
+                node.wait_for_state(name, "off")?;
+            }
+            Ends::Anyhow | Ends::GoesOn => {
+                // A storm never says ok; what does not end by itself is ended.
+                let ok = format!("PAYLOAD {name} ok");
+                let [stopped, off, failed] = node::ENDS;
+                let text = node.wait_long(&[&ok, " FAIL ", stopped, off, failed], Duration::from_secs(15));
+                match text {
+                    Ok(text) if text.ends_with(&ok) => {
+                        node.wait_for_vm_end()?;
+                    }
+                    Ok(text) if text.ends_with(" FAIL ") => {
+                        failures.push(format!("{name}: {}", node.wait_for(&["\n"])?));
+                        node.wait_for_vm_end()?;
+                    }
+                    Ok(_) => {}
+                    Err(_) => {
+                        node.detach()?;
+                        node.command(&format!("vm kill {name}"))?;
+                        node.wait_for_state(name, "off")?;
+                    }
+                }
+            }
+        }
+    }
+    bystander_goes_on(&mut node)?;
+    node.command("vm kill spin")?;
+    node.wait_for_state("spin", "off")?;
+    node.power_off()?;
+    report(&failures)
+}
