@@ -1,5 +1,7 @@
 //! The interrupt table: two vectors for each mode of the local APIC. The handlers end the interrupt and
-//! count it, in as few instructions as that takes, because they are part of what is measured.
+//! count it, in as few instructions as that takes, because they are part of what is measured. As in any
+//! kernel they are not on the page of the code that they interrupt, for exits from two pages in turn may
+//! cost more than exits from one.
 #![allow(unsafe_code)] // the interrupt table and handlers
 
 use core::arch::{asm, naked_asm};
@@ -29,6 +31,7 @@ pub fn stamp() -> u64 {
 }
 
 #[unsafe(naked)]
+#[unsafe(link_section = ".handlers")]
 extern "sysv64" fn ipi_xapic() {
     naked_asm!(
         "push rax",
@@ -42,6 +45,7 @@ extern "sysv64" fn ipi_xapic() {
 }
 
 #[unsafe(naked)]
+#[unsafe(link_section = ".handlers")]
 extern "sysv64" fn ipi_x2apic() {
     naked_asm!(
         "push rax",
@@ -61,6 +65,7 @@ extern "sysv64" fn ipi_x2apic() {
 }
 
 #[unsafe(naked)]
+#[unsafe(link_section = ".handlers")]
 extern "sysv64" fn timer() {
     naked_asm!(
         "push rax",
