@@ -125,7 +125,12 @@ pub trait Backend: Registers {
     /// What is added to the host's time-stamp counter for the guest.
     fn set_tsc_offset(&mut self, offset: u64);
 
-    /// Puts the vCPU into the state of an entry point, INIT or power-on.
+    /// Tells that the vCPU, which is one of VM number `vm`, goes on on a CPU that ran another vCPU before:
+    /// what that one left behind in the CPU must not be of use to this one, if it is of another VM.
+    fn arrive(&mut self, cpu: &mut Self::Cpu, vm: u64);
+
+    /// Puts the vCPU into the state of an entry point, INIT or power-on. Model-specific registers but EFER
+    /// stay as they are: a new vCPU has them as at power-on, and INIT does not change them.
     fn reset(&mut self, state: &InitialState);
 
     /// Drops all cached translations of this vCPU before it next runs.

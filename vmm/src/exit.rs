@@ -25,8 +25,8 @@ pub struct PortAccess {
     pub direction: Direction,
     /// INS or OUTS, which the emulator carries out.
     pub string: bool,
-    /// RIP after the instruction, where the hardware gives it.
-    pub next_rip: Option<u64>,
+    /// RIP after the instruction: both vendors' hardware tells it for every port access.
+    pub next_rip: u64,
 }
 
 /// An access to guest-physical memory that the second-level page tables don't allow.
@@ -102,6 +102,8 @@ pub enum Exit {
     Xsetbv,
     /// INVD or WBINVD.
     CacheFlush,
+    /// INT1 (opcode F1, "ICEBP"): a #DB that DR6 does not tell of.
+    Int1,
     /// RDPMC.
     ReadPmc,
     /// An exception that we intercept.
@@ -188,6 +190,7 @@ impl Exit {
             Self::Exception(_) => ExitKind::Exception,
             Self::Xsetbv
             | Self::CacheFlush
+            | Self::Int1
             | Self::ReadPmc
             | Self::Forbidden(_)
             | Self::TaskSwitch

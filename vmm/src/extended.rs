@@ -17,6 +17,9 @@ pub struct SaveFormat {
     pub bytes: u32,
     /// Whether TSC_AUX exists (RDTSCP).
     pub tsc_aux: bool,
+    /// Whether x87's last instruction and operand are always saved and restored (CPUID Fn8000_0008_EBX bit
+    /// 2). Older CPUs of AMD leave another guest's there unless an exception is pending.
+    pub x87_pointers: bool,
 }
 
 impl SaveFormat {
@@ -66,6 +69,24 @@ impl ExtendedState {
         }
         self.xcr0 = 1;
         self.debug_addresses = [0; 4];
+    }
+
+    /// What INIT does to the state of the vCPU, which is in this CPU now: DR0 to DR3 become 0, all else
+    /// stays.
+    pub fn clear_debug_addresses(&mut self) {
+        self.debug_addresses = [0; 4];
+        #[cfg(target_os = "none")]
+        instructions::set_debug_addresses([0; 4]);
+    }
+
+    /// Sets TSC_AUX (MSR C000_0103h), which RDTSCP and RDPID show to the guest that is in this CPU.
+    pub fn set_tsc_aux(&self, value: u64) {
+        #[cfg(target_os = "none")]
+        if self.format.tsc_aux {
+            instructions::set_tsc_aux(value);
+        }
+        #[cfg(not(target_os = "none"))]
+        let _ = value;
     }
 
     /// XCR0 as the guest reads it, whose state is in this CPU now. Asked of the CPU itself, because not
@@ -138,6 +159,9 @@ impl ExtendedState {
     /// # Safety
     /// No other vCPU's state is in this CPU that has not been saved.
     pub unsafe fn load(&mut self, tsc_aux: u64) {
+        if !self.format.x87_pointers {
+            instructions::forget_x87_pointers();
+        }
         if self.format.xcr0 == 0 {
             // SAFETY: written by `save` or `reset`.
             unsafe { instructions::fxrstor(self.area.as_ptr()) };
@@ -150,9 +174,7 @@ impl ExtendedState {
             }
         }
         instructions::set_debug_addresses(self.debug_addresses);
-        if self.format.tsc_aux {
-            set_tsc_aux(tsc_aux);
-        }
+        self.set_tsc_aux(tsc_aux);
     }
 }
 
@@ -219,6 +241,26 @@ mod instructions {
         unsafe { asm!("fxrstor64 [{}]", in(reg) area, options(nostack, preserves_flags)) }
     }
 
+    /// Makes the last x87 instruction and its operand those of the hypervisor: they are no secret.
+    pub fn forget_x87_pointers() {
+        let zero = 0u32;
+        // SAFETY: the x87 state that this changes is loaded next. Pending exceptions are dropped first, so
+        // that none is raised; a load of an integer raises none.
+        unsafe {
+            asm!("fnclex", "emms", "fild dword ptr [{}]", in(reg) &raw const zero,
+                 options(nostack, preserves_flags, readonly));
+        }
+    }
+
+    /// The CPU has RDTSCP.
+    pub fn set_tsc_aux(value: u64) {
+        // SAFETY: the register exists; the host does not use it; bits 63:32 are reserved and 0.
+        unsafe {
+            asm!("wrmsr", in("ecx") 0xc000_0103u32, in("eax") value as u32, in("edx") 0u32,
+                 options(nomem, nostack, preserves_flags));
+        }
+    }
+
     pub fn debug_addresses() -> [u64; 4] {
         let (d0, d1, d2, d3);
         // SAFETY: reads registers that have no effect on the host, which arms no breakpoint.
@@ -236,19 +278,6 @@ mod instructions {
                  in(reg) d0, in(reg) d1, in(reg) d2, in(reg) d3, options(nomem, nostack, preserves_flags));
         }
     }
-}
-
-/// Sets TSC_AUX (MSR C000_0103h), which RDTSCP and RDPID show to the guest that is in this CPU. The CPU
-/// has RDTSCP, or no guest is shown that register.
-pub fn set_tsc_aux(value: u64) {
-    #[cfg(target_os = "none")]
-    // SAFETY: the host does not use the register; bits 63:32 are masked as they are reserved.
-    unsafe {
-        core::arch::asm!("wrmsr", in("ecx") 0xc000_0103u32, in("eax") value as u32, in("edx") 0u32,
-                         options(nomem, nostack, preserves_flags));
-    }
-    #[cfg(not(target_os = "none"))]
-    let _ = value;
 }
 
 macro_rules! xmm_access {
@@ -331,7 +360,7 @@ mod tests {
 
     #[test]
     fn only_states_that_depend_on_nothing_missing_can_be_enabled() {
-        let format = SaveFormat { xcr0: 0xe7, bytes: 2696, tsc_aux: true };
+        let format = SaveFormat { xcr0: 0xe7, bytes: 2696, tsc_aux: true, x87_pointers: true };
         let mut state = ExtendedState::new(format);
         assert_eq!(state.xcr0(), 1);
         for good in [1, 3, 7, 0xe7] {

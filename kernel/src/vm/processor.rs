@@ -8,12 +8,15 @@ use core::arch::asm;
 use mm::addr::Hpa;
 use spin::Once;
 use vmm::extended::SaveFormat;
-use vmm::svm::{self, Features, Missing, PermissionMaps, Processor};
+use vmm::policy::cpuid::guest_states;
+use vmm::svm::{self, Features, Missing, PermissionMaps, Processor, has_prediction_barrier};
 
 /// VM_CR (APM vol. 2, 15.30.1).
 const VM_CR: Msr = Msr(0xc001_0114);
 /// VM_HSAVE_PA (APM vol. 2, 15.30.4).
 const VM_HSAVE_PA: Msr = Msr(0xc001_0117);
+/// IA32_BIOS_SIGN_ID (SDM vol. 3A, 9.11.7), PATCH_LEVEL.
+const PATCH_LEVEL: Msr = Msr(0x8b);
 const EFER_SVME: u64 = 1 << 12;
 
 /// What all CPUs have in common.
@@ -25,6 +28,8 @@ pub struct Virtualization {
     pub maps: Hpa,
     /// How extended state is saved.
     pub format: SaveFormat,
+    /// Revision of the microcode.
+    pub patch_level: u64,
 }
 
 static FOUND: Once<Result<Virtualization, Missing>> = Once::new();
@@ -34,27 +39,29 @@ static MAPS: PermissionMaps = PermissionMaps::new();
 /// What the machine has for VMs, or why it has nothing. Looked up once.
 pub fn virtualization() -> Result<&'static Virtualization, Missing> {
     let found = FOUND.call_once(|| {
-        let leaf = |leaf| {
-            let r = cpuid(leaf, 0);
-            [r.eax, r.ebx, r.ecx, r.edx]
-        };
         // SAFETY: the register exists where the CPU has SVM, which `check` looks at first.
         let (features, asids) = svm::check(leaf, || unsafe { rdmsr(VM_CR) })?;
         let maps = crate::memory::kernel_physical(core::ptr::from_ref(&MAPS).cast());
-        Ok(Virtualization { features, asids, maps, format: save_format() })
+        // SAFETY: every x86-64 CPU has IA32_BIOS_SIGN_ID, which AMD calls PATCH_LEVEL.
+        let patch_level = unsafe { rdmsr(PATCH_LEVEL) };
+        Ok(Virtualization { features, asids, maps, format: save_format(), patch_level })
     });
     found.as_ref().map_err(|missing| *missing)
 }
 
-/// States that guests may use: x87, SSE, AVX and AVX-512, as far as the CPU has them.
+fn leaf(leaf: u32) -> [u32; 4] {
+    let r = cpuid(leaf, 0);
+    [r.eax, r.ebx, r.ecx, r.edx]
+}
+
+/// States that guests may use, as far as the CPU has them.
 fn save_format() -> SaveFormat {
-    const GUEST_STATES: u64 = 0b1110_0111;
     let tsc_aux = cpuid(0x8000_0001, 0).edx & 1 << 27 != 0;
-    let Some(components) = control::features().xcr0 else {
-        return SaveFormat { xcr0: 0, bytes: SaveFormat::FXSAVE_BYTES, tsc_aux };
-    };
+    let x87_pointers = cpuid(0x8000_0008, 0).ebx & 1 << 2 != 0;
+    let xcr0 = control::features().xcr0.map_or(0, guest_states);
     // The area is as large as all of the host's components need, of which guests get a part.
-    SaveFormat { xcr0: components & GUEST_STATES, bytes: cpuid(0xd, 0).ecx, tsc_aux }
+    let bytes = if xcr0 == 0 { SaveFormat::FXSAVE_BYTES } else { cpuid(0xd, 0).ecx };
+    SaveFormat { xcr0, bytes, tsc_aux, x87_pointers }
 }
 
 /// A CPU that can run guests, and whose extended state is in it.
@@ -80,7 +87,8 @@ impl GuestCpu {
             wrmsr(VM_HSAVE_PA, save_area.get());
             asm!("vmsave rax", in("rax") host_state.get(), options(nostack, preserves_flags));
         }
-        let processor = Processor::new(percpu::current().index, found.asids, host_state);
+        let barrier = has_prediction_barrier(leaf);
+        let processor = Processor::new(percpu::current().index, found.asids, barrier, host_state);
         Ok(Some(Self { processor, live: None }))
     }
 }

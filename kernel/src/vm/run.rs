@@ -265,6 +265,7 @@ fn facts(config: &VmConfig, index: usize, found: &Virtualization) -> Facts {
         vcpus: config.vcpus,
         apic_id: index as u32,
         xcr0: found.format.xcr0,
+        patch_level: found.patch_level,
         tsc_hz: time::tsc_rate().hertz,
         apic_timer_hz: 1_000_000_000,
         // Where the machine does not promise it, guests take the paravirtual clock, which says how it counts.

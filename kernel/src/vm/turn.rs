@@ -56,9 +56,7 @@ impl Host for ThisCpu<'_> {
     }
 
     fn set_vcpu_timer(&self, deadline: Option<u64>) {
-        disable_interrupts();
         self.arm(deadline);
-        enable_interrupts();
     }
 }
 
@@ -109,7 +107,7 @@ fn run(host: &ThisCpu<'_>, guest: &mut GuestCpu, seat: &Arc<Seat>) -> Reason {
         #[allow(unsafe_code)] // moves vector registers
         // SAFETY: whatever vCPU's state was in this CPU has been saved at the end of its turn.
         unsafe {
-            vcpu.load()
+            vcpu.load(&mut guest.processor)
         };
         guest.live = Some(seat.number);
         seat.loaded_on.store(cpu.index, Ordering::Relaxed);
@@ -127,7 +125,9 @@ fn run(host: &ThisCpu<'_>, guest: &mut GuestCpu, seat: &Arc<Seat>) -> Reason {
         if !host.runtime.executor.listen() {
             continue;
         }
-        host.set_vcpu_timer(vcpu.deadline());
+        disable_interrupts();
+        host.arm(vcpu.deadline());
+        enable_interrupts();
         match vcpu.run(&mut guest.processor, host) {
             Leave::Attention => {}
             Leave::Yield => break Reason::Preempted,

@@ -29,6 +29,8 @@ pub enum Named {
     Monitor,
     Mwait,
     Clts,
+    /// Opcode F1, also called ICEBP.
+    Int1,
 }
 
 /// Why there is no answer.
@@ -72,6 +74,7 @@ impl Named {
             Self::Monitor => (0xc8_01_0f, 3),
             Self::Mwait => (0xc9_01_0f, 3),
             Self::Clts => (0x06_0f, 2),
+            Self::Int1 => (0xf1, 1),
         }
     }
 
@@ -93,6 +96,7 @@ impl Named {
             Self::Monitor => matches!(mnemonic, Mnemonic::Monitor | Mnemonic::Monitorx),
             Self::Mwait => matches!(mnemonic, Mnemonic::Mwait | Mnemonic::Mwaitx),
             Self::Clts => mnemonic == Mnemonic::Clts,
+            Self::Int1 => mnemonic == Mnemonic::Int1,
         }
     }
 }

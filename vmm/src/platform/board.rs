@@ -44,6 +44,8 @@ pub enum ResetCause {
     KeyboardController,
     /// Port A, 0x92.
     PortA,
+    /// INIT sent to the first processor.
+    Init,
 }
 
 impl fmt::Display for ResetCause {
@@ -52,6 +54,7 @@ impl fmt::Display for ResetCause {
             Self::ResetRegister => "reset by the reset register (port 0xcf9)",
             Self::KeyboardController => "reset by the keyboard controller",
             Self::PortA => "reset by port 0x92",
+            Self::Init => "reset by INIT of its first processor",
         })
     }
 }

@@ -35,6 +35,7 @@ mod code {
     pub const STGI: u64 = 0x84;
     pub const CLGI: u64 = 0x85;
     pub const SKINIT: u64 = 0x86;
+    pub const ICEBP: u64 = 0x88;
     pub const WBINVD: u64 = 0x89;
     pub const MONITOR: u64 = 0x8a;
     pub const MWAIT: u64 = 0x8b;
@@ -90,6 +91,7 @@ impl Control {
             }
             code::XSETBV => Exit::Xsetbv,
             code::INVD | code::WBINVD => Exit::CacheFlush,
+            code::ICEBP => Exit::Int1,
             code::RDPMC => Exit::ReadPmc,
             code::SHUTDOWN => Exit::TripleFault,
             code::TASK_SWITCH => Exit::TaskSwitch,
@@ -119,7 +121,7 @@ impl Control {
             size: (info >> 4 & 7) as u8,
             direction: if info & 1 != 0 { Direction::In } else { Direction::Out },
             string: info & 1 << 2 != 0,
-            next_rip: Some(self.exit_info_2),
+            next_rip: self.exit_info_2,
         }
     }
 
@@ -179,7 +181,7 @@ mod tests {
         let exit = decode(0x7b, 0x03f8_0010, 0x1234, Features::empty());
         let Exit::Port(access) = exit else { panic!("{exit:?}") };
         assert_eq!((access.port, access.size, access.direction), (0x3f8, 1, Direction::Out));
-        assert_eq!((access.string, access.next_rip), (false, Some(0x1234)));
+        assert_eq!((access.string, access.next_rip), (false, 0x1234));
         // REP INSD from port 0xCFC.
         let exit = decode(0x7b, 0x0cfc_004d, 0, Features::empty());
         let Exit::Port(access) = exit else { panic!("{exit:?}") };

@@ -41,6 +41,7 @@ const ALWAYS: &[(Intercept, &str)] = &[
     (intercept(1, 4), "STGI: part of SVM, would open the host's interrupts"),
     (intercept(1, 5), "CLGI: part of SVM, would close the host's interrupts"),
     (intercept(1, 6), "SKINIT: would restart the host"),
+    (intercept(1, 8), "ICEBP: under the intercept of #DB it leaves RIP where no other #DB does"),
     (intercept(1, 9), "WBINVD: would write back everybody's caches"),
     (intercept(1, 10), "MONITOR: hidden, since a CPU in MWAIT can't run others"),
     (intercept(1, 11), "MWAIT: likewise"),

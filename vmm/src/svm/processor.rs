@@ -90,8 +90,17 @@ pub fn check(
     Ok((features, asids))
 }
 
+/// Whether a CPU has the prediction barrier (IBPB: CPUID Fn8000_0008_EBX bit 12; PRED_CMD, MSR 49h). To be
+/// asked of a CPU that has SVM, and so that leaf.
+pub fn has_prediction_barrier(cpuid: impl Fn(u32) -> [u32; 4]) -> bool {
+    cpuid(0x8000_0008)[1] & 1 << 12 != 0
+}
+
 /// What one physical CPU keeps while it runs guests.
 pub struct Processor {
+    /// The VM that ran here last; 0 for none.
+    pub(super) vm: u64,
+    prediction_barrier: bool,
     pub(super) asids: AsidPool,
     /// Where VMSAVE keeps, and VMLOAD finds, the host's FS, GS, TR and system-call registers.
     #[cfg_attr(not(target_os = "none"), allow(dead_code))]
@@ -100,8 +109,16 @@ pub struct Processor {
 
 impl Processor {
     /// For CPU number `cpu`; `host_state` is a page of its own that holds what VMSAVE wrote there.
-    pub fn new(cpu: usize, asids: u32, host_state: Hpa) -> Self {
-        Self { asids: AsidPool::new(cpu, asids), host_state }
+    pub fn new(cpu: usize, asids: u32, prediction_barrier: bool, host_state: Hpa) -> Self {
+        Self { vm: 0, prediction_barrier, asids: AsidPool::new(cpu, asids), host_state }
+    }
+
+    /// Keeps branches of the VM that ran here last from steering what the next one speculates on, where the
+    /// CPU can (APM vol. 2, 3.2.9).
+    pub(super) fn forget_predictions(&self) {
+        if self.prediction_barrier {
+            super::barrier::forget_predictions();
+        }
     }
 }
 
@@ -123,6 +140,13 @@ mod tests {
         assert_eq!(check(machine(false, 1, 16), || unreachable!()), Err(Missing::NoSvm));
         assert_eq!(check(machine(true, 1, 16), || 0x18), Err(Missing::Disabled { locked: true }));
         assert_eq!(check(machine(true, 1, 16), || 0x10), Err(Missing::Disabled { locked: false }));
+    }
+
+    #[test]
+    fn the_prediction_barrier_has_a_bit_of_its_own() {
+        let with =
+            |ebx| has_prediction_barrier(move |leaf| [0, if leaf == 0x8000_0008 { ebx } else { 0 }, 0, 0]);
+        assert!(with(1 << 12) && !with(!(1 << 12)));
     }
 
     #[test]

@@ -14,6 +14,9 @@ use alloc::boxed::Box;
 use core::fmt;
 use mm::addr::Hpa;
 
+/// PAT (APM vol. 2, 7.8.2). All other model-specific registers are 0 at power-on.
+const PAT_AT_POWER_ON: u64 = 0x0007_0406_0007_0406;
+
 /// A vCPU on AMD-V.
 pub struct SvmVcpu {
     vmcb: Box<Vmcb>,
@@ -48,6 +51,7 @@ impl SvmVcpu {
         control.nested_paging = 1;
         control.nested_cr3 = nested_root.get();
         control.virtual_interrupt = vmcb::V_INTR_MASKING;
+        vmcb.save.g_pat = PAT_AT_POWER_ON;
         let vmcb_address = physical((&raw const *vmcb).cast());
         Self {
             vmcb,
@@ -420,6 +424,13 @@ impl Backend for SvmVcpu {
         }
     }
 
+    fn arrive(&mut self, cpu: &mut Processor, vm: u64) {
+        if cpu.vm != vm {
+            cpu.vm = vm;
+            cpu.forget_predictions();
+        }
+    }
+
     fn set_tsc_offset(&mut self, offset: u64) {
         self.vmcb.control.tsc_offset = offset;
         self.change(Clean::INTERCEPTS);
@@ -443,11 +454,6 @@ impl Backend for SvmVcpu {
         save.dr7 = 0x400;
         save.rflags = state.rflags;
         save.rip = state.rip;
-        // PAT at power-on (APM vol. 2, 7.8.2).
-        save.g_pat = 0x0007_0406_0007_0406;
-        save.debug_ctl = 0;
-        (save.star, save.lstar, save.cstar, save.sfmask, save.kernel_gs_base) = (0, 0, 0, 0, 0);
-        (save.sysenter_cs, save.sysenter_esp, save.sysenter_eip) = (0, 0, 0);
         self.gprs = state.gprs;
         let control = &mut self.vmcb.control;
         control.interrupt_state = 0;
@@ -458,7 +464,6 @@ impl Backend for SvmVcpu {
         control.virtual_interrupt = vmcb::V_INTR_MASKING;
         self.nmi_masked = false;
         self.iret_at = None;
-        self.tsc_aux = 0;
         self.changed = Clean::all();
         self.flush_translations();
     }
@@ -501,7 +506,7 @@ pub(super) mod tests {
     fn vcpu() -> (SvmVcpu, Processor) {
         let features = Features::NESTED_PAGING | Features::CLEAN_BITS;
         let vcpu = SvmVcpu::new(Hpa::new(0x1000), Hpa::new(0x8000), features, |_| Hpa::new(0x2000));
-        (vcpu, Processor::new(0, 16, Hpa::new(0x3000)))
+        (vcpu, Processor::new(0, 16, false, Hpa::new(0x3000)))
     }
 
     #[test]

@@ -1,19 +1,26 @@
 //! What is delivered to the guest before an entry (APM vol. 2, 8.5: priorities; 15.20: injection).
-use super::{Leave, Vcpu};
-use crate::backend::Backend;
-use crate::cpu::Vector;
+use super::{Host, Leave, Vcpu};
+use crate::backend::{Backend, InitialState};
+use crate::cpu::{Cr0, Vector};
 use crate::exit::Event;
+use crate::platform::ResetCause;
+use crate::platform::apic::Signals;
+use crate::vm::End;
 
 impl<B: Backend> Vcpu<B> {
     /// Takes what others sent, and injects at most one event. `Some` where the vCPU is not to run.
     ///
     /// Host interrupts are closed: what is sent from now on interrupts the guest as soon as it runs.
     #[inline]
-    pub(super) fn prepare_events(&mut self) -> Option<Leave> {
+    pub(super) fn prepare_events(&mut self, host: &impl Host) -> Option<Leave> {
         let signals = self.apic.pull();
-        if signals.init || signals.nmi || signals.start_up.is_some() {
-            self.take_signals(signals);
+        if (signals.init || signals.nmi || signals.start_up.is_some())
+            && let Some(leave) = self.take_signals(signals)
+        {
+            return Some(leave);
         }
+        // After the mailbox was emptied: who changes a timer of the board from now on sends again.
+        self.tell_timer(host);
         let waiting = self.pending.is_some() || self.nmi_pending || self.interrupt_waits();
         if waiting {
             self.deliver();
@@ -33,14 +40,29 @@ impl<B: Backend> Vcpu<B> {
     }
 
     #[cold]
-    fn take_signals(&mut self, signals: crate::platform::apic::Signals) {
+    fn take_signals(&mut self, signals: Signals) -> Option<Leave> {
         if signals.init {
-            self.reset_registers(&crate::load::reset_vector());
+            if !self.apic.waiting_for_sipi() && signals.start_up.is_none() {
+                // The first processor would start at the reset vector, in the firmware that is not there,
+                // which would then reset the machine.
+                return self.end(End::Reset(ResetCause::Init));
+            }
+            self.init(crate::load::reset_vector());
         }
         if let Some(page) = signals.start_up {
-            self.reset_registers(&crate::load::sipi(page));
+            self.init(crate::load::sipi(page));
         }
         self.nmi_pending |= signals.nmi;
+        None
+    }
+
+    /// What INIT does to the registers. It leaves alone the model-specific ones but EFER, the counter, the
+    /// extended state with XCR0, and how CR0 sets the caches (SDM vol. 3A, table 9-1; APM vol. 2, 14.1.3).
+    fn init(&mut self, mut state: InitialState) {
+        let caches = Cr0::CD | Cr0::NW;
+        state.cr0 = state.cr0.difference(caches) | self.backend.cr0() & caches;
+        self.extended.clear_debug_addresses();
+        self.start_at(&state);
     }
 
     /// Injects the first of: an event to be delivered again, an NMI, an interrupt. For what must wait

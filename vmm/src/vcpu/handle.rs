@@ -10,6 +10,7 @@ use crate::platform::BoardEvent;
 use crate::platform::apic::{DeliveryMode, InterruptMessage};
 use crate::policy::cpuid::LiveState;
 use crate::policy::hypercall::{self, Hypercall};
+use crate::time::Nanos;
 use crate::vm::{Crash, End};
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -36,6 +37,7 @@ impl<B: Backend> Vcpu<B> {
             Exit::WriteCr { cr, source } => self.write_cr(cr, source),
             Exit::Xsetbv => self.xsetbv(),
             Exit::CacheFlush => self.cache_flush(),
+            Exit::Int1 => self.int1(),
             Exit::ReadPmc => self.raise(Exception::gp(0)),
             Exit::Exception(exception) => self.exception(exception),
             Exit::Forbidden(_) => self.raise(Exception::UD),
@@ -53,7 +55,17 @@ impl<B: Backend> Vcpu<B> {
     }
 
     /// Raises an exception at the current instruction.
+    ///
+    /// It takes the place of an event whose delivery it interrupted. What is intercepted or raised by us
+    /// is benign then, so that no double fault comes of it (SDM vol. 3A, table 6-5): an exception is raised
+    /// again by its instruction, an interrupt is lost, as on a CPU.
     pub(super) fn raise(&mut self, exception: Exception) -> Option<Leave> {
+        if exception.vector != Vector::DB {
+            // A fault pushes RF, so that a breakpoint on its instruction does not strike again behind the
+            // handler (SDM vol. 3B, 17.3.1.1). For #DB the hardware has decided.
+            let flags = self.backend.rflags();
+            self.backend.set_rflags(flags | Rflags::RF);
+        }
         self.pending = Some(Event::Exception(exception));
         None
     }
@@ -189,6 +201,17 @@ impl<B: Backend> Vcpu<B> {
         self.raise(exception)
     }
 
+    /// A trap: RIP is behind the instruction when the handler begins.
+    fn int1(&mut self) -> Option<Leave> {
+        match self.next_rip(Named::Int1) {
+            Ok(next) => {
+                self.backend.advance(next);
+                self.raise(Exception::DB)
+            }
+            Err(leave) => leave,
+        }
+    }
+
     fn cache_flush(&mut self) -> Option<Leave> {
         // Guest memory is coherent and no device is passed through: there is nothing to flush.
         match instruction_length(&self.backend, &self.shared.memory, Named::Wbinvd) {
@@ -199,17 +222,18 @@ impl<B: Backend> Vcpu<B> {
 
     #[inline]
     fn port(&mut self, access: PortAccess, host: &impl Host) -> Option<Leave> {
+        let timers = if self.index != 0 { self.shared.board.next_deadline() } else { None };
         if access.string {
             let now = host.now();
             let mut bus = VcpuBus { apic: &mut self.apic, board: &self.shared.board, now, event: None };
             let outcome =
                 emulate::emulate_port_string(&mut self.backend, &self.shared.memory, &mut bus, &access);
             let event = bus.event;
+            if self.index != 0 {
+                self.tell_first_vcpu(timers);
+            }
             return self.emulated(outcome, event);
         }
-        let Some(next) = access.next_rip else {
-            return self.unsupported("a port access of unknown length".to_string());
-        };
         let board = &self.shared.board;
         let mut event = None;
         let rax = self.backend.gpr(Gpr::Rax);
@@ -227,41 +251,50 @@ impl<B: Backend> Vcpu<B> {
             Direction::Out => {
                 let mask = if access.size >= 4 { u32::MAX } else { (1 << (8 * access.size)) - 1 };
                 event = board.port_write(access.port, access.size, rax as u32 & mask, host.now());
-                if self.index != 0 {
-                    self.tell_first_vcpu();
-                }
             }
         }
-        self.advance(next);
+        if self.index != 0 {
+            self.tell_first_vcpu(timers);
+        }
+        self.advance(access.next_rip);
         match event {
             None => None,
             Some(event) => self.board_event(event),
         }
     }
 
-    /// The first vCPU runs the board's timers: it is to look whether they have changed.
-    fn tell_first_vcpu(&mut self) {
-        let deadline = self.shared.board.next_deadline();
-        if deadline != self.board_deadline {
-            self.board_deadline = deadline;
+    /// The first vCPU runs the board's timers: it is to look, if the first of them was `before` this
+    /// vCPU's access and is another now.
+    fn tell_first_vcpu(&self, before: Option<Nanos>) {
+        if self.shared.board.next_deadline() != before {
             self.shared.fabric.attention(0);
         }
     }
 
     #[inline]
     fn memory(&mut self, fault: &MemoryFault, host: &impl Host) -> Option<Leave> {
-        if fault.page_walk {
-            return self.unsupported(format!("its page tables lie at {} where there is no RAM", fault.gpa));
-        }
-        if fault.fetch {
-            // What is read where nothing answers is all ones, and FF FF is no instruction.
-            return self.raise(Exception::UD);
+        if fault.page_walk || fault.fetch || self.pending.is_some() {
+            return self.not_by_the_instruction(fault);
         }
         let mut bus =
             VcpuBus { apic: &mut self.apic, board: &self.shared.board, now: host.now(), event: None };
         let outcome = emulate::emulate(&mut self.backend, &self.shared.memory, &mut bus, fault);
         let event = bus.event;
         self.emulated(outcome, event)
+    }
+
+    /// A fault that emulating the instruction at RIP can't answer.
+    #[cold]
+    fn not_by_the_instruction(&mut self, fault: &MemoryFault) -> Option<Leave> {
+        let gpa = fault.gpa;
+        if fault.page_walk {
+            return self.unsupported(format!("its page tables lie at {gpa} where there is no RAM"));
+        }
+        if let Some(event) = self.pending {
+            return self.unsupported(format!("the delivery of {event:x?} needs {gpa} where there is no RAM"));
+        }
+        // What is read where nothing answers is all ones, and FF FF is no instruction.
+        self.raise(Exception::UD)
     }
 
     /// Ends an emulated instruction.

@@ -23,6 +23,8 @@ mod control;
 mod events;
 mod handle;
 mod msr;
+#[cfg(test)]
+mod tests;
 
 use crate::backend::{Backend, InitialState};
 use crate::exit::{Event, ExitKind};
@@ -48,7 +50,8 @@ pub trait Host {
     /// Whether this CPU has something else to do. Asked with interrupts closed, right before an entry:
     /// whatever sets it afterwards must interrupt this CPU.
     fn attention(&self) -> bool;
-    /// The running vCPU's next timer is due at `deadline`: this CPU is to be interrupted then.
+    /// The running vCPU's next timer is due at `deadline`: this CPU is to be interrupted then. Called with
+    /// interrupts closed; leaves them so.
     fn set_vcpu_timer(&self, deadline: Option<Nanos>);
 }
 
@@ -104,8 +107,6 @@ pub struct Vcpu<B: Backend> {
     tsc_adjust: u64,
     /// Where the guest wants its paravirtual clock.
     system_time: Option<Gpa>,
-    /// The board's next timer when another vCPU than the first last looked.
-    board_deadline: Option<Nanos>,
     /// The timer that the host was last told.
     armed: Option<Nanos>,
     exits: [u64; ExitKind::COUNT],
@@ -123,7 +124,8 @@ impl<B: Backend> Vcpu<B> {
         let cpuid = CpuidTable::new(host_cpuid, facts);
         let physical_bits = control::physical_bits(&cpuid);
         let index = facts.apic_id as usize;
-        let msr_facts = MsrFacts { paravirtual: facts.paravirtual, patch_level: 0, physical_bits };
+        let msr_facts =
+            MsrFacts { paravirtual: facts.paravirtual, patch_level: facts.patch_level, physical_bits };
         backend.set_tsc_offset(shared.clock.offset());
         let mut vcpu = Self {
             index,
@@ -139,20 +141,15 @@ impl<B: Backend> Vcpu<B> {
             halted: false,
             tsc_adjust: 0,
             system_time: None,
-            board_deadline: None,
             armed: None,
             exits: [0; ExitKind::COUNT],
         };
-        vcpu.reset_registers(&crate::load::reset_vector());
+        vcpu.start_at(&crate::load::reset_vector());
         vcpu
     }
 
     /// Starts here, as the first vCPU of a guest whose kernel was loaded.
     pub fn start_at(&mut self, state: &InitialState) {
-        self.reset_registers(state);
-    }
-
-    fn reset_registers(&mut self, state: &InitialState) {
         self.backend.reset(state);
         self.pending = None;
         self.nmi_pending = false;
@@ -204,13 +201,14 @@ impl<B: Backend> Vcpu<B> {
         }
     }
 
-    /// Puts the vCPU's extended state into this CPU.
+    /// Puts the vCPU's extended state into this CPU, which ran another vCPU before.
     ///
     /// # Safety
-    /// As for [`ExtendedState::load`].
+    /// As for [`ExtendedState::load`]; `cpu` is this CPU's.
     #[cfg(target_os = "none")]
     #[allow(unsafe_code)] // Hands on the contract.
-    pub unsafe fn load(&mut self) {
+    pub unsafe fn load(&mut self, cpu: &mut B::Cpu) {
+        self.backend.arrive(cpu, self.shared.number());
         let tsc_aux = self.backend.msr(crate::backend::HardwareMsr::TscAux);
         // SAFETY: the caller's.
         unsafe { self.extended.load(tsc_aux) }
@@ -231,18 +229,17 @@ impl<B: Backend> Vcpu<B> {
     pub fn run(&mut self, cpu: &mut B::Cpu, host: &impl Host) -> Leave {
         self.expire_timers(host.now());
         loop {
-            self.tell_timer(host);
             host.disable_interrupts();
             let leave = if self.shared.parking() {
                 Some(Leave::Parked)
             } else if host.attention() {
                 Some(Leave::Attention)
             } else {
-                self.prepare_events()
+                self.prepare_events(host)
             };
             if let Some(leave) = leave {
                 host.enable_interrupts();
-                return leave;
+                return self.leave(leave);
             }
             let exit = self.backend.enter(cpu);
             self.exits[exit.kind() as usize] += 1;
@@ -250,12 +247,17 @@ impl<B: Backend> Vcpu<B> {
                 self.pending = Some(event);
             }
             if let Some(leave) = self.handle(exit, host) {
-                if let Leave::Ended(_) = leave {
-                    self.shared.park();
-                }
-                return leave;
+                return self.leave(leave);
             }
         }
+    }
+
+    /// The end of one vCPU stops all.
+    fn leave(&self, leave: Leave) -> Leave {
+        if let Leave::Ended(_) = leave {
+            self.shared.park();
+        }
+        leave
     }
 
     fn expire_timers(&mut self, now: Nanos) {

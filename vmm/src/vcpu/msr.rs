@@ -3,7 +3,6 @@ use super::{Host, Leave, Vcpu};
 use crate::backend::{Backend, HardwareMsr};
 use crate::cpu::{Exception, Gpr};
 use crate::emulate::length::Named;
-use crate::extended;
 use crate::platform::apic::X2APIC_MSR_FIRST;
 use crate::policy::msr::{MsrRead, MsrWrite, Owner};
 use crate::policy::pvclock;
@@ -100,14 +99,18 @@ impl<B: Backend> Vcpu<B> {
                 }
                 self.backend.set_cr8(self.apic.cr8());
             }
-            Owner::ApicBase => self.apic.write_base(value)?,
+            Owner::ApicBase => {
+                self.apic.write_base(value)?;
+                // Switching it off resets the priority.
+                self.backend.set_cr8(self.apic.cr8());
+            }
             Owner::Tsc => self.adjust_tsc(value.wrapping_sub(self.guest_tsc(host)), host),
             Owner::TscAdjust => self.adjust_tsc(value.wrapping_sub(self.tsc_adjust), host),
             Owner::Efer => self.write_efer(value).map_err(|_| Refused)?,
             Owner::Hardware(register) => {
                 self.backend.set_msr(register, value);
                 if register == HardwareMsr::TscAux {
-                    extended::set_tsc_aux(value);
+                    self.extended.set_tsc_aux(value);
                 }
             }
             Owner::SystemTime => {

@@ -4,7 +4,10 @@ use crate::memory::GuestMemory;
 use crate::platform::Board;
 use crate::platform::apic::ApicFabric;
 use alloc::sync::Arc;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// Number of the next VM, over the life of the node. 0 is none's.
+static NUMBERS: AtomicU64 = AtomicU64::new(1);
 
 /// Memory, devices and interrupt fabric of one VM.
 pub struct Shared {
@@ -16,13 +19,20 @@ pub struct Shared {
     pub fabric: Arc<ApicFabric>,
     /// Time-stamp counter.
     pub clock: Clock,
+    number: u64,
     parking: AtomicBool,
 }
 
 impl Shared {
     /// A VM that may run.
     pub fn new(memory: GuestMemory, board: Board, fabric: Arc<ApicFabric>, clock: Clock) -> Self {
-        Self { memory, board, fabric, clock, parking: AtomicBool::new(false) }
+        let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
+        Self { memory, board, fabric, clock, number, parking: AtomicBool::new(false) }
+    }
+
+    /// Unlike that of any other run of a VM on this node.
+    pub fn number(&self) -> u64 {
+        self.number
     }
 
     /// Stops all vCPUs: each gives its CPU back with [`crate::vcpu::Leave::Parked`] the next time that it

@@ -102,7 +102,7 @@ fn random_code_on_random_registers_never_panics_nor_runs_on() {
             let size = 1 << random.below(3);
             let direction = if random.below(2) == 0 { Direction::In } else { Direction::Out };
             let port = rig.registers.gpr(Gpr::Rdx) as u16;
-            let access = PortAccess { port, size, direction, string: true, next_rip: None };
+            let access = PortAccess { port, size, direction, string: true, next_rip: 0 };
             let _ = crate::emulate::emulate_port_string(
                 &mut rig.registers,
                 &rig.memory,

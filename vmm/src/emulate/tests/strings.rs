@@ -196,7 +196,7 @@ fn single_stepping_ends_each_iteration() {
 }
 
 fn port(rig: &mut Rig, direction: Direction, size: u8) -> Outcome {
-    let access = PortAccess { port: 0x3f8, size, direction, string: true, next_rip: None };
+    let access = PortAccess { port: 0x3f8, size, direction, string: true, next_rip: 0 };
     emulate_port_string(&mut rig.registers, &rig.memory, &mut rig.device, &access)
 }
 

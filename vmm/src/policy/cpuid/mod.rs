@@ -35,6 +35,8 @@ pub struct Facts {
     pub apic_timer_hz: u64,
     /// The time-stamp counter neither stops nor changes its pace.
     pub invariant_tsc: bool,
+    /// Revision of the microcode as the host reads it from register 8Bh.
+    pub patch_level: u64,
     /// Paravirtual features that the caller carries out.
     pub paravirtual: paravirtual::Features,
 }

@@ -9,6 +9,7 @@ const FACTS: Facts = Facts {
     tsc_hz: 2_445_427_000,
     apic_timer_hz: 1_000_000_000,
     invariant_tsc: true,
+    patch_level: 0,
     paravirtual: Features::CLOCK,
 };
 
@@ -269,6 +270,7 @@ fn random_leaves_on_hosts_of_random_answers_never_panic() {
             tsc_hz: noise.number(),
             apic_timer_hz: noise.number(),
             invariant_tsc: noise.below(2) == 0,
+            patch_level: noise.number(),
             paravirtual: Features::from_bits_retain(noise.number() as u32),
         };
         let table = CpuidTable::new(&random, &facts);

@@ -1,0 +1,12 @@
+//! vCPUs on the host: exits played by a fake back end, their effects looked at in registers, memory,
+//! devices and the next entry.
+mod clock;
+mod devices;
+mod ends;
+mod events;
+mod fake;
+mod hostile;
+mod instructions;
+mod registers;
+mod rig;
+mod timers;
