@@ -12,8 +12,8 @@ use uefi::{CString16, Status};
 
 /// Some firmware fails on larger reads.
 const READ_BYTES: usize = 1 << 20;
-/// A large file shows how far it is after each of these.
-const PROGRESS_BYTES: usize = 16 << 20;
+/// A large file shows how far it is after each eighth of it, but not more often than this.
+const LEAST_PROGRESS: usize = 16 << 20;
 
 /// Why a file is not in memory.
 #[derive(Debug)]
@@ -60,6 +60,7 @@ impl Volume {
         let mut pages = Pages::try_new(size).ok_or(ReadError::NoMemory { bytes: size })?;
         let buffer = pages.bytes_mut();
         let (mut done, mut shown) = (0, 0);
+        let step = LEAST_PROGRESS.max(buffer.len() / 8);
         while done < buffer.len() {
             let end = buffer.len().min(done + READ_BYTES);
             match file.read(&mut buffer[done..end]) {
@@ -71,7 +72,7 @@ impl Volume {
                     return Err(ReadError::Firmware(error.status()));
                 }
             }
-            if done - shown >= PROGRESS_BYTES && done < buffer.len() {
+            if done - shown >= step && done < buffer.len() {
                 shown = done;
                 say(&format!("{path}: {} of {} MiB", done >> 20, size >> 20));
             }
