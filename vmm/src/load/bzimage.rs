@@ -2,7 +2,7 @@
 use super::error::Problem;
 use super::image::{Image, u16_at, u32_at, u64_at};
 use super::place::{Extent, MEGABYTE, Plan, Room, Start};
-use crate::memory::{GuestMemory, Layout};
+use crate::memory::GuestMemory;
 use alloc::vec;
 
 /// First byte of the setup header, here and in boot_params.
@@ -101,20 +101,22 @@ pub(super) fn load<'a>(memory: &GuestMemory, room: &Room, image: Image<'a>) -> R
     })
 }
 
-/// `space` bytes at `preferred`, or if the kernel can be moved and must, at the lowest multiple of its
-/// alignment.
+/// `space` bytes at `preferred`, or if the kernel can be moved, at the next multiple of its alignment.
+///
+/// Never below: whatever the boot protocol says of relocatable kernels, Linux does not run below the
+/// address that it was built for, and decompresses itself to there (arch/x86/boot/compressed/head_64.S,
+/// LOAD_PHYSICAL_ADDR), over the end of a RAM that has no room for it.
 fn place(room: &Room, preferred: u64, space: u64, alignment: Option<u64>) -> Result<Extent, Problem> {
-    let outside = |start| Problem::OutsideRam { start, bytes: space, from: room.low.from, to: room.low.to };
-    let try_at = |at: u64| Extent::sized(at, space).filter(|extent| room.low.contains(extent));
-    let fixed = try_at(preferred);
-    let Some(alignment) = alignment else {
-        return fixed.ok_or(outside(preferred));
+    let at = match alignment {
+        None => Some(preferred),
+        Some(alignment) => preferred.max(MEGABYTE).checked_next_multiple_of(alignment),
     };
-    if let Some(extent) = fixed.filter(|extent| extent.from % alignment == 0) {
-        return Ok(extent);
-    }
-    // The entry points are 32 bits wide, and so is the alignment: no overflow here.
-    debug_assert!(alignment <= Layout::HIGH);
-    let lowest = MEGABYTE.next_multiple_of(alignment);
-    try_at(lowest).ok_or(outside(lowest))
+    at.and_then(|at| Extent::sized(at, space)).filter(|extent| room.low.contains(extent)).ok_or(
+        Problem::OutsideRam {
+            start: at.unwrap_or(preferred),
+            bytes: space,
+            from: room.low.from,
+            to: room.low.to,
+        },
+    )
 }

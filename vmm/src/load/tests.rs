@@ -177,12 +177,21 @@ fn a_kernel_that_reloads_its_segments_gets_those_that_it_was_started_with() {
 }
 
 #[test]
-fn a_movable_kernel_lies_low_where_its_preferred_place_is_too_high() {
+fn a_kernel_is_never_put_below_its_preferred_place_where_it_would_overwrite_the_end_of_the_ram() {
     let memory = HeapMemory::new(8);
-    assert_eq!(load(&memory, &boot(&bzimage(), None)).unwrap().state.rip, (2 << 20) + 0x200);
     let mut fixed = bzimage();
     fixed[0x234] = 0;
-    assert!(matches!(error(&memory, &fixed).problem, Problem::OutsideRam { .. }));
+    for kernel in [bzimage(), fixed] {
+        assert!(matches!(error(&memory, &kernel).problem, Problem::OutsideRam { start: 0x100_0000, .. }));
+    }
+}
+
+#[test]
+fn a_movable_kernel_whose_preferred_place_is_not_aligned_goes_up_to_the_next_that_is() {
+    let memory = HeapMemory::new(64);
+    let mut kernel = bzimage();
+    put(&mut kernel, 0x258, &0x100_1000u64.to_le_bytes());
+    assert_eq!(load(&memory, &boot(&kernel, None)).unwrap().state.rip, 0x120_0200);
 }
 
 #[test]
@@ -191,7 +200,7 @@ fn a_kernel_that_needs_more_memory_than_there_is_says_so() {
     let mut kernel = bzimage();
     put(&mut kernel, 0x260, &u32::MAX.to_le_bytes());
     let message = error(&memory, &kernel).to_string();
-    assert!(message.starts_with("vmlinuz: it needs 4194304 KiB of memory at 0x200000"), "{message}");
+    assert!(message.starts_with("vmlinuz: it needs 4194304 KiB of memory at 0x1000000"), "{message}");
 }
 
 #[test]
@@ -251,10 +260,10 @@ fn a_command_line_is_taken_up_to_the_kernels_limit() {
 
 #[test]
 fn an_initrd_that_does_not_fit_is_refused_by_its_name() {
-    let memory = HeapMemory::new(8);
-    let initrd = vec![1; 6 << 20];
+    let memory = HeapMemory::new(32);
+    let initrd = vec![1; 30 << 20];
     let message = load(&memory, &boot(&bzimage(), Some(&initrd))).unwrap_err().to_string();
-    assert!(message.starts_with("initrd.img: it needs 6144 KiB of free memory in one piece"), "{message}");
+    assert!(message.starts_with("initrd.img: it needs 30720 KiB of free memory in one piece"), "{message}");
 }
 
 #[test]
