@@ -33,6 +33,8 @@
 //! - Two VMs may run on the two threads of a core at the same time (STIBP is the kernel's choice, too).
 mod asid;
 mod barrier;
+#[cfg(test)]
+mod consistency;
 mod decode;
 mod intercepts;
 mod permission_maps;
@@ -41,6 +43,8 @@ mod processor;
 mod switch;
 mod vcpu;
 mod vmcb;
+#[cfg(test)]
+pub(crate) use vmcb::Vmcb;
 
 pub use permission_maps::PermissionMaps;
 pub use processor::{Features, Missing, Processor, check, has_prediction_barrier};

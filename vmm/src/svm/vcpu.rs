@@ -67,6 +67,12 @@ impl SvmVcpu {
         }
     }
 
+    /// The block, as the CPU changes it while its guest runs.
+    #[cfg(test)]
+    pub(crate) fn vmcb(&mut self) -> &mut Vmcb {
+        &mut self.vmcb
+    }
+
     fn change(&mut self, what: Clean) {
         self.changed |= what;
     }
@@ -228,10 +234,13 @@ impl Backend for SvmVcpu {
         self.conclude()
     }
 
-    /// There is no guest to enter in a test on the host: only the book-keeping around it is done.
+    /// There is no guest to enter in a test on the host: only the book-keeping around it is done, and the
+    /// checks that VMRUN would do.
     #[cfg(not(target_os = "none"))]
     fn enter(&mut self, cpu: &mut Processor) -> Exit {
         self.prepare(cpu);
+        #[cfg(test)]
+        assert_eq!(super::consistency::broken(&self.vmcb), [""; 0]);
         self.conclude()
     }
 
@@ -505,7 +514,8 @@ pub(super) mod tests {
 
     fn vcpu() -> (SvmVcpu, Processor) {
         let features = Features::NESTED_PAGING | Features::CLEAN_BITS;
-        let vcpu = SvmVcpu::new(Hpa::new(0x1000), Hpa::new(0x8000), features, |_| Hpa::new(0x2000));
+        let mut vcpu = SvmVcpu::new(Hpa::new(0x1000), Hpa::new(0x8000), features, |_| Hpa::new(0x2000));
+        vcpu.reset(&crate::load::reset_vector());
         (vcpu, Processor::new(0, 16, false, Hpa::new(0x3000)))
     }
 
@@ -588,6 +598,63 @@ pub(super) mod tests {
         assert_eq!(vcpu.vmcb.control.clean & Clean::all().bits(), Clean::all().difference(Clean::CR2).bits());
         vcpu.enter(&mut cpu);
         assert_eq!(vcpu.vmcb.control.clean & Clean::all().bits(), Clean::all().bits());
+    }
+
+    #[test]
+    fn init_leaves_model_specific_registers_but_efer() {
+        let (mut vcpu, _) = vcpu();
+        assert_eq!(vcpu.msr(HardwareMsr::Pat), 0x0007_0406_0007_0406, "power-on");
+        let kept = [
+            HardwareMsr::Star,
+            HardwareMsr::Lstar,
+            HardwareMsr::Cstar,
+            HardwareMsr::Sfmask,
+            HardwareMsr::KernelGsBase,
+            HardwareMsr::SysenterCs,
+            HardwareMsr::SysenterEsp,
+            HardwareMsr::SysenterEip,
+            HardwareMsr::Pat,
+            HardwareMsr::TscAux,
+        ];
+        for register in kept {
+            vcpu.set_msr(register, 0x0106);
+        }
+        vcpu.set_msr(HardwareMsr::FsBase, 5);
+        vcpu.set_efer(Efer::SCE);
+        vcpu.reset(&crate::load::sipi(1));
+        assert!(kept.iter().all(|&register| vcpu.msr(register) == 0x0106));
+        assert_eq!((vcpu.efer(), vcpu.msr(HardwareMsr::FsBase)), (Efer::empty(), 0));
+        assert_eq!((vcpu.vmcb.save.dr6, vcpu.vmcb.save.dr7), (0xffff_0ff0, 0x400));
+    }
+
+    #[test]
+    fn init_drops_what_was_to_be_delivered_and_asked_for() {
+        let (mut vcpu, _) = vcpu();
+        vcpu.inject(Event::Nmi);
+        vcpu.want_interrupt_window(true);
+        vcpu.set_cr8(9);
+        vcpu.reset(&crate::load::sipi(1));
+        assert!(vcpu.nmi_open() && vcpu.cr8() == 0);
+        assert_eq!(vcpu.vmcb.control.event_injection, 0);
+        assert_eq!(vcpu.vmcb.control.virtual_interrupt, vmcb::V_INTR_MASKING);
+        assert!(!vcpu.vmcb.control.intercepts(VINTR) && !vcpu.vmcb.control.intercepts(IRET));
+    }
+
+    #[test]
+    fn a_cpu_knows_when_it_goes_on_to_another_vm() {
+        let (mut vcpu, mut cpu) = vcpu();
+        for vm in [7, 7, 8, 7] {
+            vcpu.arrive(&mut cpu, vm);
+            assert_eq!(cpu.vm, vm);
+        }
+    }
+
+    #[test]
+    fn an_intercepted_int1_is_an_exit_of_its_own() {
+        let (mut vcpu, mut cpu) = vcpu();
+        vcpu.vmcb.control.exit_code = 0x88;
+        assert_eq!(vcpu.enter(&mut cpu), Exit::Int1);
+        assert_ne!(vcpu.vmcb.control.intercept_misc[1] & 1 << 8, 0);
     }
 
     #[test]

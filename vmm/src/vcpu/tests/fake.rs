@@ -254,6 +254,10 @@ pub struct TestHost {
     pub closed: Arc<AtomicBool>,
     /// Looks at [`Host::attention`] in this run, which must end.
     pub looks: Cell<u32>,
+    /// Looks after which it wants its CPU, whatever else.
+    patience: Cell<Option<u32>>,
+    /// What others do the next time that interrupts are closed, right before.
+    pub meanwhile: RefCell<Option<Box<dyn FnOnce() + Send>>>,
 }
 
 /// More turns of the loop in one run than any script has steps.
@@ -267,7 +271,17 @@ impl TestHost {
             attention: Arc::default(),
             closed: Arc::default(),
             looks: Cell::new(0),
+            patience: Cell::new(None),
+            meanwhile: RefCell::default(),
         }
+    }
+}
+
+impl TestHost {
+    /// Wants the CPU when it is asked for the time after `looks`.
+    pub fn attention_after(&self, looks: u32) {
+        self.looks.set(0);
+        self.patience.set(Some(looks));
     }
 }
 
@@ -279,6 +293,9 @@ impl Host for TestHost {
         POWER_ON + self.now.get() * (TSC_HZ / SECOND)
     }
     fn disable_interrupts(&self) {
+        if let Some(others) = self.meanwhile.take() {
+            others();
+        }
         self.closed.store(true, Ordering::SeqCst);
     }
     fn enable_interrupts(&self) {
@@ -287,7 +304,8 @@ impl Host for TestHost {
     fn attention(&self) -> bool {
         self.looks.set(self.looks.get() + 1);
         assert!(self.looks.get() < TOO_MANY, "the vCPU does not give its CPU back");
-        self.attention.load(Ordering::SeqCst)
+        let impatient = self.patience.get().is_some_and(|looks| self.looks.get() > looks);
+        impatient || self.attention.load(Ordering::SeqCst)
     }
     fn set_vcpu_timer(&self, deadline: Option<Nanos>) {
         assert!(self.closed.load(Ordering::SeqCst), "a timer set with interrupts open");

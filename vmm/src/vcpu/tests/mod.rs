@@ -10,3 +10,4 @@ mod instructions;
 mod registers;
 mod rig;
 mod timers;
+mod vmcb;

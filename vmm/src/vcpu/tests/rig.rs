@@ -110,6 +110,25 @@ pub fn host_cpuid(leaf: u32, subleaf: u32) -> [u32; 4] {
     }
 }
 
+/// What the vCPU with this index is told of its VM.
+pub fn facts(index: usize, vcpus: usize) -> Facts {
+    Facts {
+        vcpus: vcpus as u32,
+        apic_id: index as u32,
+        xcr0: 7,
+        tsc_hz: TSC_HZ,
+        apic_timer_hz: SECOND,
+        invariant_tsc: true,
+        patch_level: 0x0a20_1016 << 32,
+        paravirtual: Features::CLOCK | Features::PV_SEND_IPI,
+    }
+}
+
+/// The extended state of a host with AVX.
+pub fn format() -> SaveFormat {
+    SaveFormat { xcr0: 7, bytes: 832, tsc_aux: true, x87_pointers: true }
+}
+
 impl Rig {
     pub fn new(vcpus: usize) -> Self {
         let (block, memory) = Block::new(1);
@@ -182,19 +201,8 @@ impl Rig {
 impl Seat {
     fn new(shared: &Arc<Shared>, index: usize, vcpus: usize) -> Self {
         let host = TestHost::new();
-        let facts = Facts {
-            vcpus: vcpus as u32,
-            apic_id: index as u32,
-            xcr0: 7,
-            tsc_hz: TSC_HZ,
-            apic_timer_hz: SECOND,
-            invariant_tsc: true,
-            patch_level: 0x0a20_1016 << 32,
-            paravirtual: Features::CLOCK | Features::PV_SEND_IPI,
-        };
-        let format = SaveFormat { xcr0: 7, bytes: 832, tsc_aux: true, x87_pointers: true };
         let fake = Fake::new(&host);
-        let mut vcpu = Vcpu::new(fake, shared.clone(), format, &host_cpuid, &facts);
+        let mut vcpu = Vcpu::new(fake, shared.clone(), format(), &host_cpuid, &facts(index, vcpus));
         if index == 0 {
             vcpu.backend.registers = PlainRegisters::long_mode(TABLES);
             vcpu.backend.registers.rip = CODE;
