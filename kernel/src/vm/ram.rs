@@ -20,6 +20,10 @@ impl GuestRam {
     /// Takes `bytes` of memory, rounded up to 2 MiB; `None` where there is not so much in blocks of
     /// that size.
     pub async fn take(bytes: u64) -> Option<Self> {
+        if HEAP.usage().free < bytes {
+            // Taking what there is and giving it back would take it from others meanwhile.
+            return None;
+        }
         let count = usize::try_from(bytes.div_ceil(LARGE_PAGE)).ok()?;
         let mut ram = Self { chunks: Vec::new() };
         ram.chunks.try_reserve_exact(count).ok()?;

@@ -13,15 +13,15 @@ use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::fmt;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use executor::Signal;
+use executor::{Signal, yield_now};
 use mgmt::config::VmConfig;
 use mm::addr::Hva;
 use mm::heap::Heap;
 use mm::paging::{Npt, PageSize, PageTable};
 use sched::{CpuSet, Params};
 use spin::{Mutex, Once};
-use vmm::load::{self, Boot, File};
-use vmm::memory::nested;
+use vmm::load::{self, Boot, File, Piece};
+use vmm::memory::{GuestMemory, nested};
 use vmm::platform::apic::{ApicFabric, Wake};
 use vmm::platform::{Board, BoardConfig, ConsoleOutput};
 use vmm::policy::cpuid::Facts;
@@ -118,6 +118,9 @@ impl Run {
             seed: Some(random::bytes()),
         };
         let loaded = load::load(&memory, &boot).map_err(StartError::Load)?;
+        for piece in &loaded.pieces {
+            copy(&memory, piece).await;
+        }
         let largest = if control::features().huge_pages { PageSize::Huge } else { PageSize::Large };
         let tables = nested::map::<Npt, _>(&memory, &HEAP, largest)
             .map_err(|_| StartError::Memory { needed: ram.bytes(), free: HEAP.usage().free })?;
@@ -242,6 +245,22 @@ impl Drop for Run {
         if let Some(tables) = self.tables.lock().take() {
             nested::free(tables);
         }
+    }
+}
+
+/// Bytes that are copied before others get the CPU: a few tens of microseconds.
+const COPIED_AT_ONCE: usize = 128 << 10;
+
+/// Copies a part of a file into the guest's memory, a little at a time.
+async fn copy(memory: &GuestMemory, piece: &Piece<'_>) {
+    for (i, part) in piece.bytes.chunks(COPIED_AT_ONCE).enumerate() {
+        let at = piece.at + (i * COPIED_AT_ONCE) as u64;
+        if let Err(error) = memory.write(at, part) {
+            // The loader has checked the place; the guest will find the rest missing and say so.
+            log::error!("a boot file does not fit into its guest: {error}");
+            return;
+        }
+        yield_now().await;
     }
 }
 

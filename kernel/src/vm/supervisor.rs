@@ -1,4 +1,5 @@
 //! The task of one VM: starts its runs, pauses them, ends them, and starts the next if that is called for.
+use super::processor::virtualization;
 use super::ram::GuestRam;
 use super::run::{Run, StartError};
 use super::table::{Status, Vm};
@@ -37,6 +38,9 @@ async fn supervise(vm: &Arc<Vm>, timers: &Arc<Timers>) {
 async fn live(vm: &Arc<Vm>, timers: &Arc<Timers>) {
     vm.set_status(Status::Starting, None);
     log::info!("vm {}: starting", vm.config.name);
+    if let Err(missing) = virtualization() {
+        return failed(vm, &StartError::NoVirtualization(missing));
+    }
     let free = HEAP.usage().free;
     let Some(ram) = GuestRam::take(vm.config.memory).await else {
         return failed(vm, &StartError::Memory { needed: vm.config.memory, free });
@@ -53,12 +57,13 @@ async fn live(vm: &Arc<Vm>, timers: &Arc<Timers>) {
         vm.set_status(Status::Running, None);
         log::info!("vm {}: started, {} vCPUs, {} MiB", vm.config.name, vm.config.vcpus, ram.bytes() >> 20);
         run.start();
-        let end = until_end(vm, &run).await;
+        let (end, ordered) = until_end(vm, &run).await;
         run.dismantle();
         vm.set_run(None);
         drop(run);
         let ran = time::now().0.saturating_sub(started);
-        let again = end.restarts(policy(vm.config.restart));
+        // Whom the operator asked to shut down stays down.
+        let again = end.restarts(policy(vm.config.restart)) && !(ordered && end == End::PowerOff);
         report(vm, &end, again);
         if !again {
             let status = if matches!(end, End::Crash(_)) { Status::Failed } else { Status::Off };
@@ -83,20 +88,23 @@ async fn live(vm: &Arc<Vm>, timers: &Arc<Timers>) {
     }
 }
 
-/// Serves orders until the run has ended and all its vCPUs rest.
-async fn until_end(vm: &Vm, run: &Run) -> End {
+/// Serves orders until the run has ended and all its vCPUs rest. How it ended, and whether the operator had
+/// asked the guest to shut down.
+async fn until_end(vm: &Vm, run: &Run) -> (End, bool) {
+    let mut ordered = false;
     loop {
         if let Some(end) = run.end() {
             run.shared.park();
             while !run.is_parked() {
                 vm.signal.wait().await;
             }
-            return end;
+            return (end, ordered);
         }
         match vm.take_order() {
             Some(VmAction::Kill) => run.ended(End::Killed),
             Some(VmAction::Reset) => run.ended(End::ResetByOperator),
             Some(VmAction::Stop) => {
+                ordered = true;
                 vm.set_status(Status::Stopping, None);
                 run.shared.board.power_button();
             }

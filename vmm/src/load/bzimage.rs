@@ -1,8 +1,8 @@
 //! Linux bzImage (Linux, Documentation/arch/x86/boot.rst; offsets are those of the file).
+use super::Piece;
 use super::error::Problem;
 use super::image::{Image, u16_at, u32_at, u64_at};
 use super::place::{Extent, MEGABYTE, Plan, Room, Start};
-use crate::memory::GuestMemory;
 use alloc::vec;
 
 /// First byte of the setup header, here and in boot_params.
@@ -38,8 +38,8 @@ const OLDEST: u16 = 0x20a;
 /// The first protocol with `xloadflags`.
 const WITH_XLOADFLAGS: u16 = 0x20c;
 
-/// Copies the protected-mode part of a bzImage to where it wants to lie.
-pub(super) fn load<'a>(memory: &GuestMemory, room: &Room, image: Image<'a>) -> Result<Plan<'a>, Problem> {
+/// Finds the protected-mode part of a bzImage and where it wants to lie.
+pub(super) fn load<'a>(room: &Room, image: Image<'a>) -> Result<Plan<'a>, Problem> {
     let first = image.part("setup sector", 0, 0x212).map_err(|_| Problem::UnknownFormat)?;
     if &first[MAGIC..MAGIC + 4] != b"HdrS" {
         return Err(Problem::UnknownFormat);
@@ -80,7 +80,6 @@ pub(super) fn load<'a>(memory: &GuestMemory, room: &Room, image: Image<'a>) -> R
     let space = u64::from(u32_at(setup, INIT_SIZE)).max(bytes);
     let preferred = u64_at(setup, PREF_ADDRESS);
     let at = place(room, preferred, space, relocatable.then_some(alignment))?;
-    memory.write(at.start(), code)?;
 
     let xloadflags = if version >= WITH_XLOADFLAGS { u16_at(setup, XLOADFLAGS) } else { 0 };
     let long = xloadflags & XLF_KERNEL_64 != 0;
@@ -92,6 +91,7 @@ pub(super) fn load<'a>(memory: &GuestMemory, room: &Room, image: Image<'a>) -> R
             long,
             elf: false,
         },
+        pieces: vec![Piece { at: at.start(), bytes: code }],
         kernel: vec![at],
         // Zero means that the field is missing: the limit before it existed.
         cmdline_max: (if cmdline_size == 0 { 255 } else { cmdline_size })

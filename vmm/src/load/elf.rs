@@ -1,5 +1,6 @@
 //! ELF kernels: with a PVH entry note, or a plain x86-64 vmlinux (System V ABI, chapters 4 and 5; Xen,
 //! docs/misc/pvh.pandoc).
+use super::Piece;
 use super::error::Problem;
 use super::image::{Image, u16_at, u32_at, u64_at};
 use super::low_memory::CMDLINE_SPACE;
@@ -179,15 +180,17 @@ pub(super) fn load<'a>(memory: &GuestMemory, room: &Room, image: Image<'a>) -> R
     if let Some(pair) = kernel.windows(2).find(|pair| pair[0].overlaps(&pair[1])) {
         return Err(Problem::Overlap { at: pair[1].from });
     }
+    let mut pieces = Vec::with_capacity(kernel.len());
     for segment in elf.loadable() {
         room.check(&segment.extent)?;
         let bytes = image.part("segment", segment.offset, segment.file_bytes)?;
-        memory.write(segment.extent.start(), bytes)?;
+        pieces.push(Piece { at: segment.extent.start(), bytes });
         let rest = segment.extent.bytes() - segment.file_bytes;
         memory.zero(segment.extent.start() + segment.file_bytes, rest)?;
     }
     Ok(Plan {
         start,
+        pieces,
         kernel,
         cmdline_max: CMDLINE_SPACE - 1,
         initrd_max: Layout::HIGH - 1,

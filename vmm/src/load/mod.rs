@@ -24,7 +24,8 @@
 //! written outside of the guest's RAM or over what the guest is started with, the work is bounded by the
 //! sizes of the files and of the memory, and what is refused is refused with an error that names the file.
 //!
-//! Each file is copied once, from where the caller holds it to its place in the guest's memory.
+//! Each file is copied once, from where the caller holds it to its place in the guest's memory, by the
+//! caller ([`Piece`]): a CPU that does other things meanwhile copies a little at a time.
 //!
 //! # What it does not do
 //!
@@ -49,8 +50,10 @@ pub use error::{LoadError, Problem};
 
 use crate::backend::InitialState;
 use crate::memory::GuestMemory;
+use alloc::vec::Vec;
 use core::fmt;
 use image::Image;
+use mm::addr::Gpa;
 
 /// A file of the boot volume.
 #[derive(Clone, Copy)]
@@ -100,22 +103,34 @@ impl fmt::Display for Format {
     }
 }
 
-/// A guest that is ready to run.
+/// A part of a file and where in the guest's memory it goes. All of that place is RAM.
+#[derive(Clone, Copy, Debug)]
+pub struct Piece<'a> {
+    /// First address.
+    pub at: Gpa,
+    /// What goes there.
+    pub bytes: &'a [u8],
+}
+
+/// A guest that is ready to run as soon as the pieces are in its memory.
 #[derive(Clone, Debug)]
-pub struct Loaded {
+pub struct Loaded<'a> {
+    /// What the caller is to copy into the guest's memory, in any order and as slowly as it likes: the bulk
+    /// of kernel and initrd.
+    pub pieces: Vec<Piece<'a>>,
     /// What the kernel file was taken for.
     pub format: Format,
     /// Registers of the first vCPU. The others wait for INIT and SIPI ([`sipi`]).
     pub state: InitialState,
 }
 
-/// Puts a guest's kernel, initrd, boot parameters and firmware tables into its memory.
+/// Puts a guest's boot parameters and firmware tables into its memory, and says where kernel and initrd go.
 ///
 /// The memory may hold anything before: what the guest is promised to be zero is zeroed here.
 ///
 /// # Errors
 /// What is wrong with which file, or that it does not fit. The memory is then in no defined state.
-pub fn load(memory: &GuestMemory, boot: &Boot) -> Result<Loaded, LoadError> {
+pub fn load<'a>(memory: &GuestMemory, boot: &Boot<'a>) -> Result<Loaded<'a>, LoadError> {
     let image = Image(boot.kernel.bytes);
     let blame_kernel = |problem| LoadError::of(boot.kernel.name, problem);
     if boot.cmdline.contains(&0) {
@@ -128,10 +143,10 @@ pub fn load(memory: &GuestMemory, boot: &Boot) -> Result<Loaded, LoadError> {
         .ok_or_else(|| blame_kernel(Problem::NoRoom { bytes: acpi::SPACE, ram: memory.bytes() }))?;
     let room = place::Room::new(memory.layout(), &tables);
 
-    let plan = if image.starts_with(&elf::MAGIC) {
+    let mut plan = if image.starts_with(&elf::MAGIC) {
         elf::load(memory, &room, image)
     } else {
-        bzimage::load(memory, &room, image)
+        bzimage::load(&room, image)
     }
     .map_err(blame_kernel)?;
 
@@ -147,7 +162,7 @@ pub fn load(memory: &GuestMemory, boot: &Boot) -> Result<Loaded, LoadError> {
                     let problem = Problem::NoRoom { bytes: file.bytes.len() as u64, ram: memory.bytes() };
                     LoadError::of(file.name, problem)
                 })?;
-            memory.write(range.start(), file.bytes).map_err(|e| LoadError::of(file.name, e.into()))?;
+            plan.pieces.push(Piece { at: range.start(), bytes: file.bytes });
             range
         }
         _ => place::Extent::EMPTY,
@@ -174,5 +189,5 @@ pub fn load(memory: &GuestMemory, boot: &Boot) -> Result<Loaded, LoadError> {
         place::Start::Linux { entry, .. } => (Format::BzImage32, entry::linux_32(entry)),
         place::Start::Pvh { entry } => (Format::Pvh, entry::pvh(entry)),
     };
-    Ok(Loaded { format, state })
+    Ok(Loaded { pieces: plan.pieces, format, state })
 }

@@ -1,4 +1,5 @@
 //! Where things lie in the guest's memory.
+use super::Piece;
 use super::acpi::Tables;
 use super::error::Problem;
 use crate::memory::Layout;
@@ -41,9 +42,11 @@ impl Extent {
     }
 }
 
-/// What the loader of a format found out: the kernel is in memory, and this is how it wants to start.
+/// What the loader of a format found out: where the kernel goes, and how it wants to start.
 pub(super) struct Plan<'a> {
     pub start: Start<'a>,
+    /// What is to be copied.
+    pub pieces: Vec<Piece<'a>>,
     /// Memory that belongs to the kernel until it has set itself up, ascending.
     pub kernel: Vec<Extent>,
     /// Bytes of command line that it takes, without the terminating zero.

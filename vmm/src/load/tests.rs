@@ -8,6 +8,15 @@ use alloc::vec;
 use alloc::vec::Vec;
 use mm::addr::Gpa;
 
+/// Loads as the kernel does, all at once.
+fn load<'a>(memory: &GuestMemory, boot: &Boot<'a>) -> Result<Loaded<'a>, LoadError> {
+    let loaded = super::load(memory, boot)?;
+    for piece in &loaded.pieces {
+        memory.write(piece.at, piece.bytes).expect("a piece lies in RAM");
+    }
+    Ok(loaded)
+}
+
 fn put(image: &mut [u8], at: usize, bytes: &[u8]) {
     image[at..at + bytes.len()].copy_from_slice(bytes);
 }
@@ -112,7 +121,8 @@ fn a_bzimage_lies_where_it_prefers_and_starts_at_its_64_bit_entry() {
 #[test]
 fn the_memory_map_of_boot_params_is_what_a_pc_has() {
     let memory = HeapMemory::new(64);
-    let loaded = load(&memory, &boot(&bzimage(), None)).unwrap();
+    let kernel = bzimage();
+    let loaded = load(&memory, &boot(&kernel, None)).unwrap();
     let params = read(&memory, loaded.state.gprs[Gpr::Rsi as usize], 4096);
     let map: Vec<_> = (0..usize::from(params[0x1e8]))
         .map(|i| 0x2d0 + i * 20)
@@ -136,7 +146,8 @@ fn the_page_tables_of_the_64_bit_entry_map_4_gib_one_to_one() {
     use crate::memory::{Access, translate};
     use mm::addr::Gva;
     let memory = HeapMemory::new(64);
-    let loaded = load(&memory, &boot(&bzimage(), None)).unwrap();
+    let kernel = bzimage();
+    let loaded = load(&memory, &boot(&kernel, None)).unwrap();
     let registers = PlainRegisters::long_mode(loaded.state.cr3);
     for at in [0, 0x2000, 0x123_4567, 0xfee0_0030, 0xffff_ffff] {
         assert_eq!(translate(&registers, &memory, Gva::new(at), Access::WRITE), Ok(Gpa::new(at)));
@@ -270,7 +281,8 @@ fn an_initrd_that_does_not_fit_is_refused_by_its_name() {
 fn a_pvh_kernel_starts_at_its_note_with_the_start_information() {
     let memory = HeapMemory::new(8);
     memory.write(Gpa::new(0x20_0010), &[0xff; 64]).unwrap();
-    let loaded = load(&memory, &boot(&elf64(true), Some(b"an initrd"))).unwrap();
+    let kernel = elf64(true);
+    let loaded = load(&memory, &boot(&kernel, Some(b"an initrd"))).unwrap();
     assert_eq!((loaded.format, loaded.state.rip), (Format::Pvh, 0x20_0008));
     assert_eq!(read(&memory, 0x20_0000, 32), *b"sixteen bytes of\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0");
 
@@ -288,7 +300,8 @@ fn a_pvh_kernel_starts_at_its_note_with_the_start_information() {
 #[test]
 fn a_vmlinux_starts_in_long_mode_at_its_physical_entry() {
     let memory = HeapMemory::new(8);
-    let loaded = load(&memory, &boot(&elf64(false), None)).unwrap();
+    let kernel = elf64(false);
+    let loaded = load(&memory, &boot(&kernel, None)).unwrap();
     assert_eq!((loaded.format, loaded.state.rip), (Format::Vmlinux, 0x20_0004));
     let params = read(&memory, loaded.state.gprs[Gpr::Rsi as usize], 4096);
     assert_eq!(params[0x202..0x206], *b"HdrS");
