@@ -122,6 +122,10 @@ pub trait Backend: Registers {
     /// Writes a register that the hardware switches; the value was checked.
     fn set_msr(&mut self, msr: HardwareMsr, value: u64);
 
+    /// Drops what the CPU has learned of indirect branches (IBPB), for a guest that asks for it. Called only
+    /// where CPUID shows it, so on a CPU that has it.
+    fn forget_predictions(&mut self);
+
     /// What is added to the host's time-stamp counter for the guest.
     fn set_tsc_offset(&mut self, offset: u64);
 

@@ -29,7 +29,8 @@
 //! - The return stack is not refilled after #VMEXIT (32 CALLs, on each exit), nor are the hypervisor's indirect
 //!   branches retpolines. A CPU with automatic IBRS (EFER.AIBRSE, CPUID Fn8000_0021_EAX bit 8) does both
 //!   for a host that switches it on, which is the kernel's to do.
-//! - SPEC_CTRL is neither shown to guests nor changed, so it is the same for all: what the kernel chose.
+//! - SPEC_CTRL is neither shown to guests nor changed, so it is the same for all: what the kernel chose. Guests
+//!   are shown IBPB, which needs no state.
 //! - Two VMs may run on the two threads of a core at the same time (STIBP is the kernel's choice, too).
 mod asid;
 mod barrier;

@@ -433,6 +433,10 @@ impl Backend for SvmVcpu {
         }
     }
 
+    fn forget_predictions(&mut self) {
+        super::barrier::forget_predictions();
+    }
+
     fn arrive(&mut self, cpu: &mut Processor, vm: u64) {
         if cpu.vm != vm {
             cpu.vm = vm;

@@ -47,6 +47,11 @@ pub(super) fn physical_bits(cpuid: &CpuidTable) -> u8 {
     features(cpuid, 0x8000_0008)[0] as u8
 }
 
+/// Whether the guest is shown IBPB.
+pub(super) fn prediction_barrier(cpuid: &CpuidTable) -> bool {
+    features(cpuid, 0x8000_0008)[1] & 1 << 12 != 0
+}
+
 impl Allowed {
     /// For a guest with this CPUID. CR4.PCE and EFER.LMA come with every CPU.
     pub fn new(cpuid: &CpuidTable) -> Self {

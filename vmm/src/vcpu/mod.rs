@@ -124,8 +124,12 @@ impl<B: Backend> Vcpu<B> {
         let cpuid = CpuidTable::new(host_cpuid, facts);
         let physical_bits = control::physical_bits(&cpuid);
         let index = facts.apic_id as usize;
-        let msr_facts =
-            MsrFacts { paravirtual: facts.paravirtual, patch_level: facts.patch_level, physical_bits };
+        let msr_facts = MsrFacts {
+            paravirtual: facts.paravirtual,
+            patch_level: facts.patch_level,
+            physical_bits,
+            prediction_barrier: control::prediction_barrier(&cpuid),
+        };
         backend.set_tsc_offset(shared.clock.offset());
         let mut vcpu = Self {
             index,

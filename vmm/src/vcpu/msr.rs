@@ -76,8 +76,12 @@ impl<B: Backend> Vcpu<B> {
             Owner::TscAdjust => self.tsc_adjust,
             Owner::Efer => self.backend.efer().bits(),
             Owner::Hardware(register) => self.backend.msr(register),
-            // Those of the paravirtual interface are kept by the store, which answers for them.
-            Owner::SystemTime | Owner::WallClock | Owner::StealTime | Owner::PvEoi => 0,
+            // It can't be read; those of the paravirtual interface are kept by the store, which answers for them.
+            Owner::PredictionBarrier
+            | Owner::SystemTime
+            | Owner::WallClock
+            | Owner::StealTime
+            | Owner::PvEoi => 0,
         })
     }
 
@@ -113,6 +117,8 @@ impl<B: Backend> Vcpu<B> {
                     self.extended.set_tsc_aux(value);
                 }
             }
+            Owner::PredictionBarrier if value == 0 => {}
+            Owner::PredictionBarrier => self.backend.forget_predictions(),
             Owner::SystemTime => {
                 self.system_time = pvclock::system_time_address(&self.shared.memory, value);
                 self.update_system_time();

@@ -10,7 +10,7 @@
 //! | HLE, RTM | aborted on most hosts by microcode, and a side channel |
 //! | MPX, CET, PKS, AMX, XSAVES, XFD, LWP | state or registers that no back end switches |
 //! | LA57 | second-level paging and the walk of guest tables are tuned to 4 levels; no guest needs it |
-//! | speculation control (IBRS, IBPB, STIBP, SSBD) | their registers are not switched yet; guests fall back to retpolines |
+//! | speculation control (IBRS, STIBP, SSBD) | its register is not switched yet; guests fall back to retpolines and IBPB |
 //! | FFXSR, TCE, LMSLE, automatic IBRS, UAI | bits of EFER that guests may not set |
 //! | SEV, SME, RDT, SGX, TME, thermal, P-states | the host's |
 use super::compute::{self, Context};
@@ -253,7 +253,7 @@ const EXTENDED_1_EDX: u32 = {
 };
 const EXTENDED_8_EBX: u32 = {
     use extended_8_ebx::*;
-    CLZERO | XSAVE_ERPTR | LMSLE_UNSUPPORTED | SSB_NO | BTC_NO
+    CLZERO | XSAVE_ERPTR | IBPB | LMSLE_UNSUPPORTED | SSB_NO | BTC_NO
 };
 const EXTENDED_21_EAX: u32 = {
     use extended_21_eax::*;

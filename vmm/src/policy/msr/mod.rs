@@ -26,6 +26,8 @@ pub struct MsrFacts {
     pub patch_level: u64,
     /// Bits of a physical address that CPUID shows (leaf 0x8000_0008, EAX bits 7:0).
     pub physical_bits: u8,
+    /// CPUID shows IBPB (leaf 0x8000_0008, EBX bit 12).
+    pub prediction_barrier: bool,
 }
 
 /// Who keeps a register that is not in the store.
@@ -45,6 +47,8 @@ pub enum Owner {
     Efer,
     /// The back end. A written value was checked.
     Hardware(HardwareMsr),
+    /// The back end: a write of 1 drops the CPU's indirect branch predictions, of 0 does nothing.
+    PredictionBarrier,
     /// The paravirtual clock of this vCPU: see [`super::pvclock::system_time_address`].
     SystemTime,
     /// The wall clock, to be written once: see [`super::pvclock::wall_clock_address`].
@@ -120,6 +124,7 @@ impl MsrStore {
         Ok(match row.read {
             Read::Constant(value) => MsrRead::Value(value),
             Read::Stored(_) => MsrRead::Value(self.values.get(slot).copied().unwrap_or(0)),
+            Read::Refuse => return Err(Gp),
             Read::PatchLevel => MsrRead::Value(self.facts.patch_level),
             Read::Ask(owner) => MsrRead::Owner(owner),
         })

@@ -18,6 +18,8 @@ pub(super) enum Read {
     Stored(u64),
     /// The microcode's revision, from the facts.
     PatchLevel,
+    /// #GP.
+    Refuse,
     /// The owner knows.
     Ask(Owner),
 }
@@ -79,6 +81,11 @@ fn canonical(value: u64, _: &MsrFacts) -> bool {
 /// EFER without what CPUID hides: SVME, LMSLE, FFXSR, TCE.
 fn valid_efer(value: u64, _: &MsrFacts) -> bool {
     Efer::SCE.union(Efer::LME).union(Efer::LMA).union(Efer::NXE).contains(Efer::from_bits_retain(value))
+}
+
+/// The barrier of IA32_PRED_CMD, where CPUID shows it.
+fn valid_barrier(value: u64, facts: &MsrFacts) -> bool {
+    facts.prediction_barrier && value & !1 == 0
 }
 
 /// Bits of IA32_DEBUGCTL that both vendors have in the same sense: last-branch records and single-stepping
@@ -149,6 +156,7 @@ pub(super) const TABLE: &[Row] = &[
     // Locked, with VMX and SMX off.
     constant(0x3a, "IA32_FEATURE_CONTROL", 1),
     owned(0x3b, "IA32_TSC_ADJUST", Owner::TscAdjust),
+    row(0x49, "IA32_PRED_CMD", Read::Refuse, Write::Tell(Owner::PredictionBarrier)).if_valid(valid_barrier),
     fixed(0x79, "IA32_BIOS_UPDT_TRIG", 0),
     // PATCH_LEVEL on AMD.
     row(0x8b, "IA32_BIOS_SIGN_ID", Read::PatchLevel, Write::Ignore),

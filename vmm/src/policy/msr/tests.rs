@@ -1,8 +1,12 @@
 use super::*;
 use crate::policy::noise::Noise;
 
-const FACTS: MsrFacts =
-    MsrFacts { paravirtual: Features::CLOCK, patch_level: 0x0a00_1079, physical_bits: 48 };
+const FACTS: MsrFacts = MsrFacts {
+    paravirtual: Features::CLOCK,
+    patch_level: 0x0a00_1079,
+    physical_bits: 48,
+    prediction_barrier: false,
+};
 
 fn value(store: &MsrStore, msr: u32) -> u64 {
     match store.read(msr) {
@@ -26,6 +30,18 @@ fn the_short_cut_answers_as_the_table_does() {
     }
     assert_eq!(MsrStore::new(FACTS).read(0x80b), Ok(MsrRead::Owner(Owner::X2Apic(0x0b))));
     assert_eq!(hot(0x900), None);
+}
+
+#[test]
+fn the_prediction_barrier_is_a_write_of_one_bit_where_cpuid_shows_it() {
+    let mut store = MsrStore::new(MsrFacts { prediction_barrier: true, ..FACTS });
+    for value in [0, 1] {
+        assert_eq!(store.write(0x49, value), Ok(MsrWrite::Owner(Owner::PredictionBarrier, value)));
+    }
+    for value in [2, 3, 0x80, 1 << 32] {
+        assert_eq!(store.write(0x49, value), Err(Gp), "{value:#x}");
+    }
+    assert_eq!(store.read(0x49), Err(Gp));
 }
 
 #[test]

@@ -35,6 +35,8 @@ pub struct Fake {
     pub dr6: u64,
     pub tsc_offset: u64,
     pub flushes: u32,
+    /// Prediction barriers of the guest.
+    pub barriers: u32,
     pub entries: Vec<Entry>,
     /// VMs named by [`Backend::arrive`].
     pub arrivals: Vec<u64>,
@@ -61,6 +63,7 @@ impl Fake {
             dr6: 0,
             tsc_offset: 0,
             flushes: 0,
+            barriers: 0,
             entries: Vec::new(),
             arrivals: Vec::new(),
             script: VecDeque::new(),
@@ -221,6 +224,9 @@ impl Backend for Fake {
     }
     fn set_msr(&mut self, msr: HardwareMsr, value: u64) {
         self.msrs.insert(msr as u8, value);
+    }
+    fn forget_predictions(&mut self) {
+        self.barriers += 1;
     }
     fn arrive(&mut self, _cpu: &mut (), vm: u64) {
         self.arrivals.push(vm);

@@ -76,6 +76,15 @@ fn registers_that_the_hardware_switches_are_the_back_end_s() {
 }
 
 #[test]
+fn a_guest_that_is_shown_the_prediction_barrier_gets_it() {
+    let mut rig = Rig::new(1);
+    assert_eq!((wrmsr(&mut rig, 0x49, 0), rig.back_end().barriers), (None, 0));
+    assert_eq!((wrmsr(&mut rig, 0x49, 1), rig.back_end().barriers), (None, 1));
+    assert_eq!((wrmsr(&mut rig, 0x49, 3), rig.back_end().barriers), (GP, 1));
+    assert!(rdmsr(&mut rig, 0x49).is_err());
+}
+
+#[test]
 fn efer_takes_what_cpuid_shows_and_keeps_lma() {
     let mut rig = Rig::new(1);
     let old = rig.registers().efer;
