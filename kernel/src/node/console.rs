@@ -111,15 +111,23 @@ impl Console {
         }
     }
 
-    /// Shows new log entries above the prompt.
+    /// Shows new log entries above the prompt, and on a VM's console those that an operator must not miss,
+    /// but for what this VM tells by itself.
     fn show_log(&mut self) {
+        let own = self.session.attached().map(|vm| format!("vm {vm}:"));
         let mut lines = Vec::new();
         self.shown = kernel_log::read(self.shown, ENTRIES, |entry, text| {
             let time = time::of_stamp(entry.stamp).unwrap_or_default();
-            lines.push(format!("[{time}] {}{text}", kernel_log::mark(entry.level)));
+            let urgent = entry.level <= log::Level::Warn as u8;
+            let foreign = own.as_ref().is_none_or(|own| !text.starts_with(own));
+            lines.push((urgent && foreign, format!("[{time}] {}{text}", kernel_log::mark(entry.level))));
         });
-        for line in &lines {
-            self.session.log_line(line, &mut self.out);
+        for (alert, line) in &lines {
+            if *alert {
+                self.session.alert(line, &mut self.out);
+            } else {
+                self.session.log_line(line, &mut self.out);
+            }
         }
         if lines.len() == ENTRIES {
             ACTIVITY.raise();

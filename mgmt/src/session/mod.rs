@@ -234,6 +234,15 @@ impl Session {
         }
     }
 
+    /// Shows a line of the log that an operator must not miss: also between the output of a VM on whose
+    /// console the session is. What that VM itself does comes by [`Self::vm_event`].
+    pub fn alert(&mut self, text: &str, out: &mut Vec<u8>) {
+        match self.mode {
+            Mode::Attached(_) => say(&format!("\n[node: {}]\n", on_one_line(text)), out),
+            Mode::Shell | Mode::Top(_) | Mode::Follow(_) => self.log_line(text, out),
+        }
+    }
+
     /// Does what a line, or another event of the editor, asks for.
     fn event(&mut self, now: Duration, event: Event, node: &mut dyn Node, out: &mut Vec<u8>) {
         match event {

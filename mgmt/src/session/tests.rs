@@ -184,6 +184,20 @@ fn log_lines_stay_out_of_a_vms_console_and_of_top() {
 }
 
 #[test]
+fn an_alert_is_shown_between_the_output_of_a_vm_and_above_the_prompt() {
+    let alert = |rig: &mut Rig| {
+        let mut out = Vec::new();
+        rig.session.alert("vm two: triple fault\x1b[2J", &mut out);
+        text(&out)
+    };
+    assert_eq!(alert(&mut Rig::attached()), "\r\n[node: vm two: triple fault [2J]\r\n");
+    assert_eq!(alert(&mut Rig::new()), "\r\x1b[Kvm two: triple fault [2J\r\n\rn1> \x1b[K");
+    let mut rig = Rig::new();
+    rig.keys("top\r");
+    assert_eq!(alert(&mut rig), "");
+}
+
+#[test]
 fn top_draws_once_a_second_and_any_key_ends_it() {
     let mut rig = Rig::new();
     let first = rig.keys("top\r\n");
