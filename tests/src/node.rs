@@ -106,6 +106,24 @@ impl Node {
         Err(Failure::new(format!("'{line}' should have answered \"{expected}\":\n{answer}{}", self.tail())))
     }
 
+    /// Enters a command until its answer has this in it: for what comes about in its own time.
+    pub fn wait_until(&mut self, line: &str, expected: &str) -> Result<String> {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let answer = self.command(line)?;
+            if answer.contains(expected) {
+                return Ok(answer);
+            }
+            if Instant::now() > end {
+                return Err(Failure::new(format!(
+                    "'{line}' never answered \"{expected}\":\n{answer}{}",
+                    self.tail()
+                )));
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+
     /// Starts a VM, and waits until that has begun.
     pub fn start(&mut self, vm: &str) -> Result<()> {
         self.expect(&format!("vm start {vm}"), &format!("{vm} starts."))?;
@@ -120,6 +138,11 @@ impl Node {
                 return Err(Failure::new(format!("{vm} does not start: {row:?}{}", self.tail())));
             }
         }
+    }
+
+    /// Waits on a VM's console until the VM has ended; what the console showed until then.
+    pub fn wait_for_vm_end_text(&mut self) -> Result<String> {
+        self.wait_for(&ENDS)
     }
 
     /// Waits on a VM's console until the VM has ended; why.

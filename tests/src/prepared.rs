@@ -32,6 +32,7 @@ pub fn prepared() -> Result<&'static Prepared> {
 
 fn prepare() -> Result<Prepared> {
     let debian = setup::everything()?;
+    remove_leftovers()?;
     let folder = workspace::target_folder(&format!("tests/prepared-{}", std::process::id()))?;
     let keep = |from: &Path, name: &str| {
         let to = folder.join(name);
@@ -56,4 +57,20 @@ fn prepare() -> Result<Prepared> {
         debian,
         initrd,
     })
+}
+
+/// Removes the files of test runs that were ended before they could do so.
+fn remove_leftovers() -> Result<()> {
+    let folder = workspace::target_folder("tests")?;
+    let entries = fs::read_dir(&folder).context(|| format!("cannot read {}", folder.display()))?;
+    for entry in entries.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let owner = name.strip_prefix("prepared-").or_else(|| name.strip_prefix("volume-"));
+        let Some(owner) = owner.and_then(|rest| rest.split('-').next()) else { continue };
+        if !Path::new("/proc").join(owner).exists() {
+            // Whoever else tidies up at the same time may have been faster.
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+    Ok(())
 }

@@ -14,13 +14,19 @@ pub struct Volume {
     config: String,
     files: Vec<(String, Vec<u8>)>,
     artifacts: Artifacts,
+    without_kernel: bool,
 }
 
 impl Volume {
     /// A volume whose configuration is `config`, with the files `vmlinuz`, `initrd.img` and `payload`
     /// that it may name.
     pub fn new(config: impl Into<String>) -> Result<Self> {
-        Ok(Self { config: config.into(), files: Vec::new(), artifacts: prepared()?.built.clone() })
+        Ok(Self {
+            config: config.into(),
+            files: Vec::new(),
+            artifacts: prepared()?.built.clone(),
+            without_kernel: false,
+        })
     }
 
     /// One more file.
@@ -32,6 +38,12 @@ impl Volume {
     /// Another loader and kernel.
     pub fn artifacts(mut self, artifacts: Artifacts) -> Self {
         self.artifacts = artifacts;
+        self
+    }
+
+    /// The folder, not the disk image, loses PureVisor's kernel.
+    pub fn without_kernel(mut self) -> Self {
+        self.without_kernel = true;
         self
     }
 
@@ -60,7 +72,12 @@ impl Volume {
         }
         put("purevisor.toml", self.config.as_bytes())?;
         let contents = Contents::of(&folder.join("purevisor.toml"))?;
-        written.image = Some(image::write(&contents, &self.artifacts, &folder.join("out"))?);
+        let image = image::write(&contents, &self.artifacts, &folder.join("out"))?;
+        if self.without_kernel {
+            let kernel = image.volume.join("purevisor/kernel.elf");
+            fs::remove_file(&kernel).context(|| format!("cannot remove {}", kernel.display()))?;
+        }
+        written.image = Some(image);
         Ok(written)
     }
 }

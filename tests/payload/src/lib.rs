@@ -135,8 +135,11 @@ cases! {
         "RDMSR of every register in the architectural ranges returns a value or raises #GP";
     Hypercalls "hypercalls" Cpu GoesOn,
         "VMMCALL with any arguments returns an error or does its work, or raises #UD";
+    ModifiedCode "modified-code" Cpu GoesOn,
+        "an instruction that exits, was just written and is jumped to is what was written (SDM vol. 3A, 8.1.3), by another address too";
     SelfModifying "self-modifying" Cpu GoesOn,
-        "an instruction that exits and was just written is what was written (SDM vol. 3A, 8.1.3), through an alias too";
+        "the same right in front of the instruction, without a jump: what a CPU of today notices (SDM vol. 3A, 11.6)",
+        tcg "QEMU 7.2 executes the old instruction in about one of a hundred attempts in an SVM guest, even one that does not exit; with -singlestep, which ends each translation after one instruction, in none of ten thousand; nor without SVM";
     SingleStep "single-step" Cpu GoesOn,
         "with TF set each CPUID, RDMSR, IN, OUT, MMIO access and string iteration raises one #DB behind it (SDM vol. 3B, 17.3.1.4)";
 

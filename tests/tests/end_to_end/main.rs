@@ -2,5 +2,29 @@
 //!
 //! | module | what it shows |
 //! |---|---|
+//! | `machines` | chipsets, processor models and counts, amounts of memory, a disk as the medium, restarts of the node |
+//! | `loader` | what is said on the way to a node that cannot be started |
+//! | `configuration` | wrong lines in purevisor.toml, files that are no kernels, the other VMs |
+//! | `guests` | Debian guests: what they see, how they end, what the operator does to them |
+//! | `console` | attaching, history, editing |
+//! | `failures` | what the kernel reports of its own mistakes |
 //! | `hostile` | guests that do what they should not: the table of `payload`, on this back end |
+mod configuration;
+mod console;
+mod failures;
+mod guests;
 mod hostile;
+mod loader;
+mod machines;
+
+/// The node's section, which every test begins its configuration with.
+const NODE: &str = "[node]\nname = \"n1\"\n\n";
+
+/// A Debian VM that starts with the node. `more` is further lines; `act` what the guest does: see
+/// [`tests::guest::INIT`].
+fn debian(name: &str, vcpus: u32, memory_mib: u32, act: &str, more: &str) -> String {
+    format!(
+        "[[vm]]\nname = \"{name}\"\nvcpus = {vcpus}\nmemory = \"{memory_mib}M\"\nkernel = \"vmlinuz\"\n\
+         initrd = \"initrd.img\"\ncmdline = \"console=ttyS0 quiet {act}\"\n{more}\n\n"
+    )
+}

@@ -1,22 +1,21 @@
 //! Code that changes right before it is executed, where an exit makes somebody else read it.
 use crate::catch::{Came, catch};
-use crate::instructions::cr4;
 use crate::paging::{self, PRESENT, Pages, WRITABLE};
-use crate::{Outcome, ensure};
+use crate::{Outcome, ensure, wrong};
 use core::arch::asm;
 
 static mut CODE: Pages<1> = Pages::NEW;
 
-/// Writes code and calls it. RAX and RDX are what it is given and what it leaves.
-fn call(write_at: u64, run_at: u64, code: &[u8], rax: u64, rdx: u64) -> Result<(u64, u64), Came> {
+/// Writes code and calls it. It is given RAX and RDX, and leaves RAX.
+fn call(write_at: u64, run_at: u64, code: &[u8], rax: u64, rdx: u64) -> Result<u64, Came> {
     for (i, byte) in code.iter().enumerate() {
         unsafe { ((write_at + i as u64) as *mut u8).write_volatile(*byte) };
     }
-    let mut out = (rax, rdx);
+    let mut out = rax;
     catch(|| unsafe {
         asm!(
             "push rbx", "call {at}", "pop rbx",
-            at = in(reg) run_at, inout("rax") rax => out.0, inout("rdx") rdx => out.1,
+            at = in(reg) run_at, inout("rax") rax => out, inout("rdx") rdx => _,
             in("rdi") write_at, out("rcx") _, out("rsi") _
         );
     })
@@ -24,43 +23,56 @@ fn call(write_at: u64, run_at: u64, code: &[u8], rax: u64, rdx: u64) -> Result<(
     Ok(out)
 }
 
-fn run_all(write_at: u64, run_at: u64) -> Outcome {
-    const RET: u8 = 0xc3;
-    let say = |what: &str, came: Result<(u64, u64), Came>, expected: u64| match came {
-        Ok((rax, _)) if rax == expected => Ok(()),
-        Ok((rax, _)) => crate::wrong!("{what}: RAX {rax:#x}, expected {expected:#x}"),
-        Err(came) => crate::wrong!("{what}: {came}"),
-    };
+const RET: u8 = 0xc3;
+/// `jmp` to the next instruction.
+const JUMP: [u8; 2] = [0xeb, 0];
+
+/// Runs code that writes `new` over `old`, right in front of it or behind a jump, and then executes it.
+fn patched(at: (u64, u64), jump: bool, old: &[u8], new: u8, rax: u64, rdx: u64) -> Result<u64, Came> {
+    // mov byte [rdi + distance], new: RDI is the code's address.
+    let between: &[u8] = if jump { &JUMP } else { &[] };
+    let mut code = [RET; 16];
+    code[..4].copy_from_slice(&[0xc6, 0x47, 4 + between.len() as u8, new]);
+    code[4..4 + between.len()].copy_from_slice(between);
+    code[4 + between.len()..4 + between.len() + old.len()].copy_from_slice(old);
+    call(at.0, at.1, &code, rax, rdx)
+}
+
+fn run_all(at: (u64, u64), jump: bool) -> Outcome {
+    const IN_AL: u8 = 0xec;
+    const IN_EAX: u8 = 0xed;
+    const NOP: u8 = 0x90;
+    const EMPTY_PORT: u64 = 0x1234;
+    let device = super::mmio::NOTHING;
     for _ in 0..50 {
-        // IN AL, DX becomes NOPs in the middle of the same line: mov byte [rdi+7], 0x90; nop ...; the byte.
-        let patched = [0xc6, 0x47, 0x04, 0x90, 0xec, RET];
-        say("IN patched to NOP", call(write_at, run_at, &patched, 0x55, 0x1234), 0x55)?;
-        let patched = [0xc6, 0x47, 0x04, 0xec, 0x90, RET];
-        say("NOP patched to IN", call(write_at, run_at, &patched, 0x55, 0x1234), 0xff)?;
-        // IN AL, DX becomes IN EAX, DX, one byte further on: a shorter or longer result.
-        let patched = [0xc6, 0x47, 0x04, 0xed, 0xec, RET];
-        say("IN AL patched to IN EAX", call(write_at, run_at, &patched, 0, 0x1234), 0xffff_ffff)?;
-        // CPUID becomes RDTSC's neighbour: mov word [rdi+5], 0x9090 in front of 0f a2.
-        let patched = [0x66, 0xc7, 0x47, 0x06, 0x90, 0x90, 0x0f, 0xa2, RET];
-        say("CPUID patched to NOPs", call(write_at, run_at, &patched, 0x4000_0000, 0), 0x4000_0000)?;
-        // An MMIO load into EAX becomes one into ESI's neighbour AL: 8b 02 (mov eax,[rdx]) to 8a 02.
-        let patched = [0xc6, 0x47, 0x04, 0x8a, 0x8b, 0x02, RET];
-        say(
-            "MOV EAX patched to MOV AL",
-            call(write_at, run_at, &patched, 0x1100, super::mmio::NOTHING),
-            0x11ff,
-        )?;
+        let tests: [(&str, &[u8], u8, u64, u64, u64); 5] = [
+            ("IN made NOP", &[IN_AL], NOP, 0x55, EMPTY_PORT, 0x55),
+            ("NOP made IN", &[NOP], IN_AL, 0x55, EMPTY_PORT, 0xff),
+            ("IN AL made IN EAX", &[IN_AL], IN_EAX, 0, EMPTY_PORT, 0xffff_ffff),
+            ("MOV EAX, [RDX] made MOV AL, [RDX]", &[0x8b, 0x02], 0x8a, 0x1100, device, 0x11ff),
+            ("MOV AL, [RDX] made MOV EAX, [RDX]", &[0x8a, 0x02], 0x8b, 0x1100, device, 0xffff_ffff),
+        ];
+        for (what, old, new, rax, rdx, expected) in tests {
+            match patched(at, jump, old, new, rax, rdx) {
+                Ok(got) => ensure!(got == expected, "{what}: RAX {got:#x}, expected {expected:#x}"),
+                Err(came) => wrong!("{what}: {came}"),
+            }
+        }
     }
     Ok(())
 }
 
-pub fn run() -> Outcome {
+/// At its own address, and written by one address but executed by another.
+fn at_both(jump: bool) -> Outcome {
     let physical = &raw const CODE as u64;
-    run_all(physical, physical)?;
-    // Written by one address, executed by another: across the end of a page, the second far away.
-    let alias = paging::map(64, physical, PRESENT | WRITABLE);
-    paging::map(65, physical, PRESENT | WRITABLE);
-    run_all(physical, alias)?;
-    ensure!(cr4() & 1 << 20 == 0, "SMEP is on");
-    Ok(())
+    run_all((physical, physical), jump)?;
+    run_all((physical, paging::map(64, physical, PRESENT | WRITABLE)), jump)
+}
+
+pub fn behind_a_jump() -> Outcome {
+    at_both(true)
+}
+
+pub fn right_in_front() -> Outcome {
+    at_both(false)
 }

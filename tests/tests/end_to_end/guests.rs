@@ -1,0 +1,146 @@
+//! Debian guests.
+use crate::{NODE, debian};
+use tests::node::{self, Node};
+use tests::volume::Volume;
+use xtask::failure::{Failure, Result};
+
+fn fail<T>(node: &Node, what: impl std::fmt::Display) -> Result<T> {
+    Err(Failure::new(format!("{what}{}", node.tail())))
+}
+
+/// Types a command into a guest's shell and waits for its output to have this in it.
+fn answers(node: &mut Node, command: &str, expected: &str) -> Result<()> {
+    node.type_text(&format!("{command}\n"))?;
+    // The echo of the command comes first.
+    node.wait_for(&["\n"])?;
+    node.wait_for(&[expected]).map(drop)
+}
+
+#[test]
+fn a_guest_of_one_and_one_of_four_vcpus_run_at_once_and_end_each_in_its_own_way() -> Result<()> {
+    let config = NODE.to_string() + &debian("one", 1, 128, "", "") + &debian("four", 4, 256, "", "");
+    let mut node = node::boot(&Volume::new(config)?)?;
+    for (vm, vcpus, mib) in [("one", 1, 128u64), ("four", 4, 256)] {
+        node.attach(vm)?;
+        let report = node.wait_for_shell()?;
+        // The kernel keeps a part for itself.
+        let plausible = (mib * 1024 * 3 / 5..mib * 1024).contains(&report.memory_kib);
+        if report.cpus != vcpus || !plausible || report.clock != "kvm-clock" {
+            return fail(&node, format_args!("{vm} reports {report:?}"));
+        }
+        answers(&mut node, "nproc", &format!("{vcpus}\n"))?;
+        answers(&mut node, "echo $((6 * 7))", "42")?;
+        node.detach()?;
+    }
+    // Both are up; one is powered off by itself, the other goes on and is powered off after it.
+    let list = node.command("vm list")?;
+    if list.lines().filter(|line| line.contains("running")).count() != 2 {
+        return fail(&node, "not both run");
+    }
+    for vm in ["four", "one"] {
+        node.attach(vm)?;
+        answers(&mut node, "cat /proc/uptime", ".")?;
+        node.type_text("poweroff -f\n")?;
+        let why = node.wait_for_vm_end()?;
+        if why != "guest powered off" {
+            return fail(&node, format_args!("{vm} ended by '{why}'"));
+        }
+        node.expect("vm list", "guest powered off")?;
+    }
+    // Memory comes back: the next start finds it.
+    node.start("four")?;
+    node.attach("four")?;
+    node.wait_for_shell()?;
+    node.detach()?;
+    node.power_off()
+}
+
+#[test]
+fn a_guest_reboots_by_itself_and_by_the_operator_and_keeps_its_console() -> Result<()> {
+    let config = NODE.to_string() + &debian("debian", 2, 128, "", "");
+    let mut node = node::boot(&Volume::new(config)?)?;
+    node.attach("debian")?;
+    node.wait_for_shell()?;
+    node.type_text("reboot -f\n")?;
+    node.wait_for(&["[debian restarts: guest reset it"])?;
+    let report = node.wait_for_shell()?;
+    if report.cpus != 2 {
+        return fail(&node, "the other processor did not come back");
+    }
+    node.detach()?;
+    let row = node.row("debian")?;
+    if row.get(1).map(String::as_str) != Some("running") || !row.contains(&"1".to_string()) {
+        return fail(&node, format_args!("listed as {row:?}"));
+    }
+    node.expect("vm reset debian", "")?;
+    // The console's history has the two shells before; the third is new.
+    node.attach("debian")?;
+    for _ in 0..3 {
+        node.wait_for_shell()?;
+    }
+    node.detach()?;
+    node.expect("vm info debian", "restarts  2")?;
+    node.power_off()
+}
+
+#[test]
+fn a_vm_is_paused_resumed_killed_and_started_again() -> Result<()> {
+    let config = NODE.to_string()
+        + &debian("ticks", 2, 128, "act=tick", "")
+        + &debian("late", 1, 96, "", "autostart = false");
+    let mut node = node::boot(&Volume::new(config)?)?;
+    node.attach("ticks")?;
+    node.wait_for(&["GUEST tick 2\r"])?;
+    node.detach()?;
+    node.expect("vm pause ticks", "ticks")?;
+    node.wait_for_state("ticks", "paused")?;
+    let time = |row: Vec<String>| row.get(5).cloned().unwrap_or_default();
+    let before = time(node.row("ticks")?);
+    // What else runs meanwhile takes some seconds, in which a VM that is held gets nothing.
+    node.start("late")?;
+    node.attach("late")?;
+    node.wait_for_shell()?;
+    node.detach()?;
+    let row = node.row("ticks")?;
+    if row[1] != "paused" || time(row) != before {
+        return fail(&node, "it ran while it was paused");
+    }
+    // What does not fit the state is refused with what would.
+    node.expect("vm pause ticks", "cannot pause ticks: it is paused")?;
+    node.expect("vm start ticks", "vm resume ticks")?;
+    node.expect("vm resume ticks", "ticks")?;
+    node.wait_for_state("ticks", "running")?;
+    node.attach("ticks")?;
+    node.wait_for(&["GUEST tick 6\r"])?;
+    node.detach()?;
+    node.expect("vm kill ticks", "ticks")?;
+    node.wait_for_state("ticks", "off")?;
+    node.expect("vm list", "killed by the operator")?;
+    node.expect("vm kill ticks", "cannot kill ticks: it is off")?;
+    // A guest that does not listen to its power button is asked, and then ended with the node.
+    node.expect("vm stop late", "late")?;
+    node.wait_for(&["n1> "])?;
+    node.start("ticks")?;
+    node.power_off()
+}
+
+#[test]
+fn a_crash_restarts_a_vm_whose_policy_says_so_and_no_other() -> Result<()> {
+    let vm = |name: &str, restart: &str| {
+        format!(
+            "[[vm]]\nname = \"{name}\"\nmemory = \"32M\"\nkernel = \"payload\"\ncmdline = \"triple-fault\"\n\
+             restart = \"{restart}\"\n\n"
+        )
+    };
+    let config = NODE.to_string() + &vm("stays", "never") + &vm("again", "on-crash");
+    let mut node = node::boot(&Volume::new(config)?)?;
+    let row = node.wait_for_state("stays", "failed")?;
+    if !row.join(" ").contains("triple fault on vCPU 0") {
+        return fail(&node, format_args!("listed as {row:?}"));
+    }
+    node.wait_until("vm info again", "restarts  2")?;
+    node.expect("vm info stays", "restarts  0")?;
+    node.expect("vm kill again", "again")?;
+    node.wait_for_state("again", "off")?;
+    node.power_off()
+}

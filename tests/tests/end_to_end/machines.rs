@@ -1,0 +1,93 @@
+//! The machines that PureVisor runs on.
+use crate::{NODE, debian};
+use tests::guest;
+use tests::node::{self, Node};
+use tests::volume::Volume;
+use xtask::failure::{Failure, Result};
+use xtask::rig::{Machine, Qemu};
+
+/// A guest of two processors that reports and powers off.
+fn volume() -> Result<Volume> {
+    Volume::new(NODE.to_string() + &debian("debian", 2, 96, "act=off", ""))
+}
+
+/// Boots on a machine, lets the guest run to its end, and looks at what the node says of the machine.
+fn shows(shape: impl FnOnce(Qemu) -> Qemu, cpus: u32, text: &str) -> Result<()> {
+    let mut node = node::power_on(&volume()?, shape)?;
+    let boot = node.wait_for_prompt()?;
+    check(&mut node, &boot, cpus, text)?;
+    node.power_off()
+}
+
+fn check(node: &mut Node, boot: &str, cpus: u32, text: &str) -> Result<()> {
+    for expected in [&format!("CPUs: {cpus} of {cpus} run"), "W^X holds", text] {
+        if !boot.contains(expected) {
+            return Err(Failure::new(format!("\"{expected}\" is not said at boot{}", node.tail())));
+        }
+    }
+    node.wait_for_state("debian", "off")?;
+    node.attach("debian")?;
+    let console = node.wait_for_vm_end_text()?;
+    let report = guest::Report::find(&console);
+    let Some(report) = report else { return Err(Failure::new(format!("no report in:\n{console}"))) };
+    if report.cpus != 2 {
+        return Err(Failure::new(format!("the guest sees {} CPUs of 2", report.cpus)));
+    }
+    let shown = node.command("cpu")?;
+    let rows =
+        shown.lines().filter(|l| l.split_whitespace().next().is_some_and(|w| w.parse::<u32>().is_ok()));
+    let rows = rows.count();
+    if rows != cpus as usize {
+        return Err(Failure::new(format!("'cpu' shows {rows} CPUs of {cpus}:\n{shown}")));
+    }
+    Ok(())
+}
+
+#[test]
+fn one_processor_and_512_mib_run_a_guest() -> Result<()> {
+    shows(|qemu| qemu.cpus(1).memory_mib(512), 1, "")
+}
+
+#[test]
+fn two_processors_of_the_model_epyc_on_a_pc_of_1996_run_a_guest() -> Result<()> {
+    shows(|qemu| qemu.cpus(2).cpu("EPYC").machine(Machine::Pc), 2, "")
+}
+
+#[test]
+fn four_processors_of_the_model_epyc_and_2_gib_run_a_guest() -> Result<()> {
+    shows(|qemu| qemu.cpus(4).cpu("EPYC").memory_mib(2048), 4, "")
+}
+
+#[test]
+fn eight_processors_and_8_gib_run_a_guest() -> Result<()> {
+    // The memory is not touched, so that this one need not have it.
+    shows(|qemu| qemu.cpus(8).memory_mib(8192), 8, "memory: 8")
+}
+
+#[test]
+fn the_disk_image_boots_on_both_chipsets() -> Result<()> {
+    for machine in [Machine::Q35, Machine::Pc] {
+        let mut node = node::power_on_from_disk(&volume()?, |qemu| qemu.machine(machine))?;
+        let boot = node.wait_for_prompt()?;
+        check(&mut node, &boot, 2, "")?;
+        node.power_off()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn the_node_reboots_and_then_switches_itself_off_when_its_last_vm_has() -> Result<()> {
+    let config = NODE.to_string() + "on_idle = \"poweroff\"\n\n" + &debian("debian", 1, 96, "", "");
+    let config = config.replacen("name = \"n1\"\n\n", "name = \"n1\"\n", 1);
+    let mut node = node::power_on(&Volume::new(config)?, Qemu::may_reboot)?;
+    node.wait_for_prompt()?;
+    node.type_text("reboot --now\r")?;
+    node.wait_for_prompt()?;
+    node.attach("debian")?;
+    node.wait_for_shell()?;
+    node.type_text("poweroff -f\n")?;
+    if node.wait_for_vm_end()? != "guest powered off" {
+        return Err(Failure::new(node.tail()));
+    }
+    node.wait_for_end()
+}
