@@ -1,6 +1,6 @@
-//! The last walk for code, remembered.
+//! The last walks for code, remembered.
 //!
-//! A vCPU that exits over and over does so from few places, and the walk of its page tables is the
+//! A vCPU that exits over and over does so from few pages, and the walk of its page tables is the
 //! longest part of looking at the instruction there. A walk comes to the same end if it starts from the
 //! same registers and finds the same entries. So the entries are read again and compared, which takes
 //! a third of the time of walking; nothing has to be told when the guest changes its tables or flushes its TLB.
@@ -16,10 +16,18 @@ struct Entry {
     value: Cell<u64>,
 }
 
-/// What a vCPU's last walk for code started from, what it read, and where it led. It serves one vCPU, with
-/// the memory of its VM.
+/// Pages whose walks a vCPU remembers: a driver, an interrupt handler and its way out are three.
+const PAGES: usize = 8;
+
+/// The last walks of one vCPU for code, with the memory of its VM: one for each residue of the page number.
 #[derive(Default)]
 pub struct CodeWalk {
+    pages: [Walk; PAGES],
+}
+
+/// What a walk for code started from, what it read, and where it led.
+#[derive(Default)]
+struct Walk {
     /// Whether there is one.
     valid: Cell<bool>,
     cpl: Cell<u8>,
@@ -35,6 +43,14 @@ pub struct CodeWalk {
 }
 
 impl CodeWalk {
+    /// The walk that may have been to the page at `from`.
+    #[inline(always)]
+    fn to_page(&self, from: u64) -> &Walk {
+        &self.pages[(from / PAGE) as usize % PAGES]
+    }
+}
+
+impl Walk {
     /// Whether a walk from these registers would read the same entries from the same places.
     #[inline(always)]
     fn holds<R: Registers>(&self, registers: &R, memory: &GuestMemory, from: u64) -> bool {
@@ -76,10 +92,11 @@ impl Eq for CodeWalk {}
 /// As [`translate`].
 #[inline]
 pub fn translate_code<R: Registers>(registers: &R, memory: &GuestMemory, gva: Gva) -> Result<Gpa, WalkFault> {
-    let Some(last) = registers.code_walk() else {
+    let Some(walks) = registers.code_walk() else {
         return translate(registers, memory, gva, Access::EXECUTE);
     };
     let from = gva.align_down(PAGE).get();
+    let last = walks.to_page(from);
     if last.holds(registers, memory, from) {
         return Ok(last.to.get() + gva.offset_in(PAGE));
     }
@@ -92,7 +109,7 @@ fn walk_anew<R: Registers>(
     registers: &R,
     memory: &GuestMemory,
     gva: Gva,
-    last: &CodeWalk,
+    last: &Walk,
 ) -> Result<Gpa, WalkFault> {
     let mut level = 0;
     let gpa = walk::straight_to_code(registers, memory, gva, |at, value| {
@@ -140,7 +157,20 @@ mod tests {
         for offset in [0, 1, 0xa00] {
             let gpa = translate_code(&registers, &memory, Gva::new(AT + offset));
             assert_eq!(gpa, Ok(Gpa::new(0x7_7456 + offset)));
-            assert!(registers.code_walk.valid.get());
+            assert!(registers.code_walk.to_page(AT).valid.get());
+        }
+    }
+
+    #[test]
+    fn walks_to_neighbouring_pages_do_not_replace_each_other() {
+        let (memory, registers) = tables();
+        memory.write(Gpa::new(0x4020), &0x7_9027u64.to_le_bytes()).unwrap();
+        for at in [AT, AT + PAGE] {
+            assert!(translate_code(&registers, &memory, Gva::new(at)).is_ok());
+        }
+        for at in [AT, AT + PAGE] {
+            let from = Gva::new(at).align_down(PAGE).get();
+            assert!(registers.code_walk.to_page(from).holds(&registers, &memory, from));
         }
     }
 
@@ -188,6 +218,6 @@ mod tests {
         let memory = HeapMemory::new(2);
         let registers = PlainRegisters::protected_32();
         assert_eq!(translate_code(&registers, &memory, Gva::new(0x1234)), Ok(Gpa::new(0x1234)));
-        assert!(!registers.code_walk.valid.get());
+        assert!(!registers.code_walk.to_page(0x1234).valid.get());
     }
 }

@@ -19,15 +19,15 @@ use core::fmt;
 impl<B: Backend> Vcpu<B> {
     /// Carries out what the guest left for. `Some` where the vCPU gives its CPU back.
     #[inline]
-    pub(super) fn handle(&mut self, exit: Exit, host: &impl Host) -> Option<Leave> {
-        match exit {
+    pub(super) fn handle(&mut self, exit: &Exit, host: &impl Host) -> Option<Leave> {
+        match *exit {
             // The interrupt has been taken by now; what it wants is in `Host::attention`.
             Exit::HostInterrupt | Exit::HostNmi | Exit::InterruptWindow | Exit::NmiWindow => None,
             Exit::Cpuid => self.after(Named::Cpuid, Self::cpuid),
             Exit::ReadMsr => self.read_msr(host),
             Exit::WriteMsr => self.write_msr(host),
-            Exit::Port(access) => self.port(access, host),
-            Exit::Memory(fault) => self.memory(&fault, host),
+            Exit::Port(ref access) => self.port(access, host),
+            Exit::Memory(ref fault) => self.memory(fault, host),
             Exit::Halt => self.after(Named::Hlt, |vcpu| vcpu.halted = true),
             Exit::Pause => {
                 let leave = self.after(Named::Pause, |_| ());
@@ -221,13 +221,13 @@ impl<B: Backend> Vcpu<B> {
     }
 
     #[inline]
-    fn port(&mut self, access: PortAccess, host: &impl Host) -> Option<Leave> {
+    fn port(&mut self, access: &PortAccess, host: &impl Host) -> Option<Leave> {
         let timers = if self.index != 0 { self.shared.board.next_deadline() } else { None };
         if access.string {
             let now = host.now();
             let mut bus = VcpuBus { apic: &mut self.apic, board: &self.shared.board, now, event: None };
             let outcome =
-                emulate::emulate_port_string(&mut self.backend, &self.shared.memory, &mut bus, &access);
+                emulate::emulate_port_string(&mut self.backend, &self.shared.memory, &mut bus, access);
             let event = bus.event;
             if self.index != 0 {
                 self.tell_first_vcpu(timers);

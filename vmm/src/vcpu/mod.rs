@@ -250,7 +250,7 @@ impl<B: Backend> Vcpu<B> {
             if let Some(event) = self.backend.interrupted_event() {
                 self.pending = Some(event);
             }
-            if let Some(leave) = self.handle(exit, host) {
+            if let Some(leave) = self.handle(&exit, host) {
                 return self.leave(leave);
             }
         }
