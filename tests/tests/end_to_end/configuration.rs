@@ -37,9 +37,10 @@ fn wrong_lines_are_told_by_file_and_line_while_the_other_vm_runs() -> Result<()>
 
 #[test]
 fn a_vm_whose_files_are_cut_off_or_random_fails_with_the_reason_and_others_run() -> Result<()> {
+    // Large enough for Debian's kernel, not for the initrd beside it.
     let vm = |name: &str, kernel: &str, initrd: &str| {
         format!(
-            "[[vm]]\nname = \"{name}\"\nmemory = \"64M\"\nkernel = \"{kernel}\"\n{initrd}\
+            "[[vm]]\nname = \"{name}\"\nmemory = \"80M\"\nkernel = \"{kernel}\"\n{initrd}\
              cmdline = \"console=ttyS0 panic=-1\"\n\n"
         )
     };
@@ -80,6 +81,22 @@ fn a_vm_whose_files_are_cut_off_or_random_fails_with_the_reason_and_others_run()
         if !row.contains(file) {
             return Err(Failure::new(format!("{vm} does not name {file}: {row}")));
         }
+    }
+    node.power_off()
+}
+
+#[test]
+fn a_file_that_memory_has_no_room_for_fails_its_vm_with_the_reason() -> Result<()> {
+    let vm = "[[vm]]\nname = \"big\"\nmemory = \"16M\"\nkernel = \"big.bin\"\n";
+    let volume = Volume::new(crate::NODE.to_string() + vm)?.file("big.bin", vec![0; 60 << 20]);
+    let mut node = node::power_on(&volume, |qemu| qemu.memory_mib(96))?;
+    let boot = node.wait_for_prompt()?;
+    if !boot.contains("big.bin: no memory for its 60 MiB") {
+        return Err(Failure::new(format!("the loader does not say so:\n{boot}")));
+    }
+    let row = node.wait_for_state("big", "failed")?.join(" ");
+    if !row.contains("big.bin") {
+        return Err(Failure::new(format!("the reason is: {row}")));
     }
     node.power_off()
 }

@@ -28,7 +28,7 @@ fn a_guest_of_one_and_one_of_four_vcpus_run_at_once_and_end_each_in_its_own_way(
         if report.cpus != vcpus || !plausible || report.clock != "kvm-clock" {
             return fail(&node, format_args!("{vm} reports {report:?}"));
         }
-        answers(&mut node, "nproc", &format!("{vcpus}\n"))?;
+        answers(&mut node, "nproc", &format!("{vcpus}\r"))?;
         answers(&mut node, "echo $((6 * 7))", "42")?;
         node.detach()?;
     }

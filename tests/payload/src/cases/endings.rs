@@ -2,7 +2,7 @@
 use super::mmio::NOTHING;
 use crate::catch::{Came, Frame, hook};
 use crate::instructions::*;
-use crate::{Outcome, apic, cpu, paging, power, say};
+use crate::{Outcome, apic, cpu, paging, power, processors, say};
 use core::arch::asm;
 
 pub fn triple_fault() -> Outcome {
@@ -45,9 +45,13 @@ pub fn debug_storm() -> Outcome {
     set_dr7(0x400 | 2 | WRITES_OF_8_BYTES);
     hook(
         |frame: &mut Frame| frame.vector as u8 == crate::catch::DB,
-        || unsafe { (pushed_to as *mut u64).write_volatile(0) },
+        || {
+            unsafe { (pushed_to as *mut u64).write_volatile(0) };
+            // What the pushes have raised may come late.
+            set_dr7(0x400);
+            processors::wait(100_000);
+        },
     );
-    set_dr7(0x400);
     say!("PAYLOAD debug-storm took {} #DB", cpu::taken(crate::catch::DB));
     Ok(())
 }
