@@ -153,6 +153,10 @@ impl Vm {
         }
         orders.push_back(action);
         drop(orders);
+        if action == VmAction::Start {
+            // At once, not when its task comes to it: the next question must find it on its way.
+            self.set_status(Status::Starting, None);
+        }
         self.signal.raise();
         Ok(())
     }

@@ -39,6 +39,10 @@ bitflags! {
 pub const V_INTR_MASKING: u64 = 1 << 24;
 /// A virtual interrupt is pending.
 pub const V_IRQ: u64 = 1 << 8;
+/// Priority of the virtual interrupt: the upper four bits of its vector.
+pub const V_INTR_PRIO_SHIFT: u32 = 16;
+/// Vector of the virtual interrupt.
+pub const V_INTR_VECTOR_SHIFT: u32 = 32;
 /// The virtual interrupt is taken whatever V_TPR says.
 pub const V_IGN_TPR: u64 = 1 << 20;
 /// Task priority as CR8 shows it: bits 3:0 of the field.
