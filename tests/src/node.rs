@@ -130,8 +130,9 @@ impl Node {
         let end = Instant::now() + PATIENCE;
         loop {
             let row = self.row(vm)?;
-            // One that has ended already has a reason behind the seven other columns.
-            if row.get(1).is_some_and(|state| state != "off") || row.len() > 7 {
+            // One that has ended already has a reason behind: name, state, vCPUs, memory with its unit, CPU
+            // time with its unit, no up time, restarts.
+            if row.get(1).is_some_and(|state| state != "off") || row.len() > 9 {
                 return Ok(());
             }
             if Instant::now() > end {

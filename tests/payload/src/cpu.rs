@@ -50,6 +50,7 @@ pub struct Cpu {
 
 const _: () = assert!(size_of::<Cpu>() == BLOCK as usize);
 
+#[allow(clippy::declare_interior_mutable_const)] // Only the array's initial value.
 const NEW: Cpu = Cpu {
     resume: 0,
     caught: Caught::NONE,

@@ -44,15 +44,24 @@ mod start_info;
 use core::fmt::{self, Write};
 use payload::{CASES, Case};
 
-/// Why a case is not as it should be.
-pub struct Wrong(console::Text);
+/// A case is not as it should be. Cases run one after the other on the first CPU, so that there is one text.
+pub struct Wrong(());
+
+static mut WHY: console::Text = console::Text::new();
 
 impl Wrong {
     pub fn new(why: fmt::Arguments) -> Self {
         let mut text = console::Text::new();
         // What does not fit is cut off.
         let _ = text.write_fmt(why);
-        Self(text)
+        unsafe { (&raw mut WHY).write(text) };
+        Self(())
+    }
+
+    #[allow(clippy::deref_addrof)] // A static that may change wants its address taken.
+    fn why(&self) -> &'static str {
+        let text: &'static console::Text = unsafe { &*(&raw const WHY) };
+        text.as_str()
     }
 }
 
@@ -98,7 +107,7 @@ fn run(case: &'static Case) {
     console::set_current(case.name);
     match cases::run(case.id) {
         Ok(()) => say!("PAYLOAD {} ok", case.name),
-        Err(Wrong(why)) => say!("PAYLOAD {} FAIL {}", case.name, why.as_str()),
+        Err(wrong) => say!("PAYLOAD {} FAIL {}", case.name, wrong.why()),
     }
 }
 

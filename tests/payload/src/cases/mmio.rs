@@ -115,6 +115,9 @@ macro_rules! flags_of {
     }};
 }
 
+/// RAX, RCX and the flags.
+type After = (u64, u64, u64);
+
 pub fn operations() -> Outcome {
     const CF: u64 = 1;
     const PF: u64 = 4;
@@ -122,7 +125,7 @@ pub fn operations() -> Outcome {
     const ZF: u64 = 0x40;
     const SF: u64 = 0x80;
     // The operand at RDX is all ones, whatever is written.
-    let tests: [(&str, (u64, u64, u64), (u64, u64, u64)); 14] = [
+    let tests: [(&str, After, After); 14] = [
         ("ADD m32, 1", flags_of!("add dword ptr [rdx], 1"; 0, 0), (0, 0, CF | PF | AF | ZF)),
         ("INC m64", flags_of!("clc", "inc qword ptr [rdx]"; 0, 0), (0, 0, PF | AF | ZF)),
         ("CMP m8, -1", flags_of!("cmp byte ptr [rdx], -1"; 0, 0), (0, 0, PF | ZF)),

@@ -38,6 +38,9 @@ fn patched(at: (u64, u64), jump: bool, old: &[u8], new: u8, rax: u64, rdx: u64) 
     call(at.0, at.1, &code, rax, rdx)
 }
 
+/// Its name; old code, and what its first byte becomes; RAX and RDX before, RAX after.
+type Patch = (&'static str, &'static [u8], u8, u64, u64, u64);
+
 fn run_all(at: (u64, u64), jump: bool) -> Outcome {
     const IN_AL: u8 = 0xec;
     const IN_EAX: u8 = 0xed;
@@ -45,7 +48,7 @@ fn run_all(at: (u64, u64), jump: bool) -> Outcome {
     const EMPTY_PORT: u64 = 0x1234;
     let device = super::mmio::NOTHING;
     for _ in 0..50 {
-        let tests: [(&str, &[u8], u8, u64, u64, u64); 5] = [
+        let tests: [Patch; 5] = [
             ("IN made NOP", &[IN_AL], NOP, 0x55, EMPTY_PORT, 0x55),
             ("NOP made IN", &[NOP], IN_AL, 0x55, EMPTY_PORT, 0xff),
             ("IN AL made IN EAX", &[IN_AL], IN_EAX, 0, EMPTY_PORT, 0xffff_ffff),

@@ -117,8 +117,8 @@ pub fn run() -> Outcome {
         let expected = |i| unsafe { (&raw const stepped_ends).add(i).read() };
         let steps = STEPS.load(Ordering::SeqCst);
         // The string instruction stays where it is for all iterations but the last.
-        for i in 0..steps.min(count) {
-            let seen = SEEN[i].load(Ordering::SeqCst);
+        for (i, seen) in SEEN.iter().enumerate().take(steps.min(count)) {
+            let seen = seen.load(Ordering::SeqCst);
             ensure!(seen == expected(i), "step {i} ended at {seen:#x}, expected {:#x}", expected(i));
         }
         ensure!(steps == count, "{steps} steps, expected {count}");
