@@ -198,6 +198,11 @@ impl Run {
         self.signal.raise();
     }
 
+    /// The operator has ended the run, whatever its guest was about to do.
+    pub fn overrule(&self, end: End) {
+        *self.end.lock() = Some(end);
+    }
+
     /// How it ended, if it has.
     pub fn end(&self) -> Option<End> {
         self.end.lock().clone()

@@ -93,15 +93,10 @@ async fn live(vm: &Arc<Vm>, timers: &Arc<Timers>) {
 async fn until_end(vm: &Vm, run: &Run) -> (End, bool) {
     let mut ordered = false;
     loop {
-        if let Some(end) = run.end() {
-            run.shared.park();
-            while !run.is_parked() {
-                vm.signal.wait().await;
-            }
-            return (end, ordered);
-        }
-        match vm.take_order() {
-            Some(VmAction::Kill) => run.ended(End::Killed),
+        // Orders first: a guest that resets itself again and again must not get ahead of them.
+        let order = vm.take_order();
+        match order {
+            Some(VmAction::Kill) => run.overrule(End::Killed),
             Some(VmAction::Reset) => run.ended(End::ResetByOperator),
             Some(VmAction::Stop) => {
                 ordered = true;
@@ -121,8 +116,17 @@ async fn until_end(vm: &Vm, run: &Run) -> (End, bool) {
                 vm.set_status(Status::Running, None);
                 log::info!("vm {}: goes on", vm.config.name);
             }
-            Some(VmAction::Start) => {}
-            None => vm.signal.wait().await,
+            Some(VmAction::Start) | None => {}
+        }
+        if let Some(end) = run.end() {
+            run.shared.park();
+            while !run.is_parked() {
+                vm.signal.wait().await;
+            }
+            return (end, ordered);
+        }
+        if order.is_none() {
+            vm.signal.wait().await;
         }
     }
 }
