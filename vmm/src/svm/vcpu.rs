@@ -127,9 +127,9 @@ impl SvmVcpu {
     /// Offers the guest an external interrupt as a virtual one (APM vol. 2, 15.21.4): it is open to
     /// interrupts, so it takes this one before anything else.
     ///
-    /// Not by EVENTINJ, because QEMU's emulation delivers an interrupt that comes that way, forgets that it has,
-    /// and delivers it again when it is next interrupted itself, whether or not the guest is open to
-    /// interrupts: a guest under load crashes within minutes.
+    /// Not by EVENTINJ: by its source, QEMU's emulation delivers an interrupt that comes that way, keeps the
+    /// vector as a pending exception, and may deliver it again when its CPU is kicked, whether or not the
+    /// guest is open to interrupts.
     fn offer(&mut self, vector: Vector) {
         self.want_interrupt_window(false);
         let number = u64::from(vector.0);
