@@ -6,11 +6,12 @@ use tests::prepared::prepared;
 use tests::terminal::plain;
 use tests::volume::Volume;
 use xtask::failure::{Failure, Result};
+use xtask::rig::Qemu;
 
 /// Boots the kernel that fails, gives it one order, and reads its report.
 fn report_of(order: &str) -> Result<String> {
     let volume = Volume::new(NODE)?.artifacts(prepared()?.failing.clone());
-    let mut node = node::power_on(&volume, |qemu| qemu)?;
+    let mut node = node::power_on(&volume, Qemu::parallel)?;
     let session = node.session();
     session.wait_for("boot-tests: waiting for an order", PATIENCE)?;
     session.send(order)?;

@@ -7,13 +7,17 @@ use xtask::failure::{Failure, Result};
 use xtask::rig::{Machine, Qemu};
 
 /// A guest of two processors that reports and powers off.
-fn volume() -> Result<Volume> {
-    Volume::new(NODE.to_string() + &debian("debian", 2, 96, "act=off", ""))
+fn volume(more: &str) -> Result<Volume> {
+    Volume::new(NODE.to_string() + &debian("debian", 2, 96, "act=off", more))
 }
 
 /// Boots on a machine, lets the guest run to its end, and looks at what the node says of the machine.
 fn shows(shape: impl FnOnce(Qemu) -> Qemu, cpus: u32, text: &str) -> Result<()> {
-    let mut node = node::power_on(&volume()?, shape)?;
+    run(&volume("")?, shape, cpus, text)
+}
+
+fn run(volume: &Volume, shape: impl FnOnce(Qemu) -> Qemu, cpus: u32, text: &str) -> Result<()> {
+    let mut node = node::power_on(volume, shape)?;
     let boot = node.wait_for_prompt()?;
     check(&mut node, &boot, cpus, text)?;
     node.power_off()
@@ -60,14 +64,19 @@ fn four_processors_of_the_model_epyc_and_2_gib_run_a_guest() -> Result<()> {
 
 #[test]
 fn eight_processors_and_8_gib_run_a_guest() -> Result<()> {
-    // The memory is not touched, so that this one need not have it.
+    // The memory is not touched, so that this computer need not have it.
     shows(|qemu| qemu.cpus(8).memory_mib(8192), 8, "memory: 8")
+}
+
+#[test]
+fn four_processors_that_really_run_in_parallel_run_a_guest_on_three() -> Result<()> {
+    run(&volume("affinity = [1, 2, 3]")?, |qemu| qemu.cpus(4).parallel(), 4, "")
 }
 
 #[test]
 fn the_disk_image_boots_on_both_chipsets() -> Result<()> {
     for machine in [Machine::Q35, Machine::Pc] {
-        let mut node = node::power_on_from_disk(&volume()?, |qemu| qemu.machine(machine))?;
+        let mut node = node::power_on_from_disk(&volume("")?, |qemu| qemu.machine(machine))?;
         let boot = node.wait_for_prompt()?;
         check(&mut node, &boot, 2, "")?;
         node.power_off()?;

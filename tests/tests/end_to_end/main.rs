@@ -8,6 +8,7 @@
 //! | `guests` | Debian guests: what they see, how they end, what the operator does to them |
 //! | `console` | attaching, history, editing |
 //! | `failures` | what the kernel reports of its own mistakes |
+//! | `shares` | who gets how much of the CPUs |
 //! | `hostile` | guests that do what they should not: the table of `payload`, on this back end |
 mod configuration;
 mod console;
@@ -16,6 +17,7 @@ mod guests;
 mod hostile;
 mod loader;
 mod machines;
+mod shares;
 
 /// The node's section, which every test begins its configuration with.
 const NODE: &str = "[node]\nname = \"n1\"\n\n";
