@@ -16,6 +16,8 @@ use vmm::vm::{End, RestartPolicy};
 
 /// A run that ended sooner than this is not restarted at once.
 const STABLE_NS: u64 = 10_000_000_000;
+/// The same for a guest that resets itself, which most do for a reason: sooner than any kernel has booted.
+const STABLE_BEFORE_RESET_NS: u64 = 1_000_000_000;
 /// First and longest wait before a restart after a short run.
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
@@ -71,7 +73,12 @@ async fn live(vm: &Arc<Vm>, timers: &Arc<Timers>) {
         }
         vm.count_restart();
         vm.set_status(Status::Starting, Some(end.to_string()));
-        if matches!(end, End::Reset(_) | End::ResetByOperator) || ran >= STABLE_NS {
+        let stable = match end {
+            End::ResetByOperator => 0,
+            End::Reset(_) => STABLE_BEFORE_RESET_NS,
+            End::PowerOff | End::Killed | End::Crash(_) => STABLE_NS,
+        };
+        if ran >= stable {
             backoff = BACKOFF.0;
             continue;
         }
