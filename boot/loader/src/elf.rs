@@ -48,7 +48,7 @@ impl fmt::Display for BadKernel {
             Self::Truncated => write!(f, "it is cut off")?,
             Self::NoNote => write!(f, "it is not a PureVisor kernel (no {NOTE_SECTION} section)")?,
             Self::Version(v) => {
-                write!(f, "it is of another build: it speaks hand-over version {v}, this boot.efi {VERSION}")?
+                write!(f, "it is of another build: it speaks hand-over version {v}, this loader {VERSION}")?
             }
             Self::NoSegments => write!(f, "it holds nothing to load")?,
             Self::Placement(a) => write!(f, "its segment at {a:#x} lies where a kernel may not")?,
@@ -56,7 +56,7 @@ impl fmt::Display for BadKernel {
             Self::WritableCode(a) => write!(f, "its segment at {a:#x} is writable and executable")?,
             Self::Entry(a) => write!(f, "its entry point {a:#x} is not in its code")?,
         }
-        write!(f, "; copy boot.efi and kernel.elf from one build")
+        write!(f, "; take the loader and kernel.elf from one build")
     }
 }
 
@@ -190,6 +190,17 @@ impl<'a> Kernel<'a> {
         match (self.segments.first(), self.segments.last()) {
             (Some(first), Some(last)) => first.pages().start..last.pages().end,
             _ => 0..0,
+        }
+    }
+
+    /// Copies every segment's content into `image`, zeroed memory of the size of [`Self::pages`], at its
+    /// distance from the first.
+    pub fn copy_to(&self, image: &mut [u8]) {
+        let first = self.pages().start;
+        for segment in &self.segments {
+            // A `Kernel` holds no segment outside of its pages.
+            let at = (segment.address - first) as usize;
+            image[at..at + segment.data.len()].copy_from_slice(segment.data);
         }
     }
 }

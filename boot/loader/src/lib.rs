@@ -1,6 +1,8 @@
-//! The logic of `boot.efi`, apart from the firmware.
+//! What a loader of PureVisor decides and does, apart from the firmware under it.
 //!
-//! What decides over a boot lives here, as functions of bytes and numbers that are tested on the host:
+//! Two loaders are made of it: `boot.efi` (this crate's binary), and the Multiboot2 entry for GRUB
+//! (`boot/multiboot2`). What decides over a boot are functions of bytes and numbers that are tested on the
+//! host; the two modules at the end touch the machine.
 //!
 //! | module | question it answers |
 //! |---|---|
@@ -10,6 +12,11 @@
 //! | [`cpu`] | does this processor have what the kernel is built on? |
 //! | [`address_space`] | what is mapped where, with which rights, when the kernel is entered? |
 //! | [`memory_map`] | what does the firmware's memory map, with our own claims in it, look like? |
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`com1`] | writes to the first serial port |
+//! | [`jump`] | leaves the loader's address space for the kernel's |
 //!
 //! The binary (`main.rs` and `firmware/`) asks the firmware, feeds these functions, and jumps.
 //!
@@ -22,8 +29,10 @@
 extern crate alloc;
 
 pub mod address_space;
+pub mod com1;
 pub mod config;
 pub mod cpu;
 pub mod elf;
+pub mod jump;
 pub mod memory_map;
 pub mod volume_path;

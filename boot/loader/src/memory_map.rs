@@ -15,6 +15,8 @@ use mm::addr::PAGE;
 pub const HIGHEST: u64 = 64 << 40;
 /// The direct map covers at least this much, for device registers below 4 GiB.
 pub const LEAST_MAPPED: u64 = 4 << 30;
+/// Free memory without which the kernel could not do anything useful.
+pub const LEAST_USABLE: u64 = 64 << 20;
 
 /// The firmware's name of a memory type (UEFI 2.10, 7.2, `EFI_MEMORY_TYPE`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

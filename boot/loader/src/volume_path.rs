@@ -6,6 +6,11 @@
 use alloc::vec::Vec;
 use core::fmt;
 
+/// The kernel's place on the boot volume.
+pub const KERNEL_PATH: &str = "purevisor/kernel.elf";
+/// The configuration's place on the boot volume.
+pub const CONFIG_PATH: &str = "purevisor.toml";
+
 /// Why a path is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BadPath {

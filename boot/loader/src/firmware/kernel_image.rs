@@ -8,10 +8,6 @@ use loader::elf::Kernel;
 pub fn load(kernel: &Kernel) -> Result<Pages, Refusal> {
     let span = kernel.pages();
     let mut image = Pages::new(span.end - span.start, "the kernel")?;
-    for segment in &kernel.segments {
-        // `Kernel` holds no segment outside of its span.
-        let at = (segment.address - span.start) as usize;
-        image.bytes_mut()[at..at + segment.data.len()].copy_from_slice(segment.data);
-    }
+    kernel.copy_to(image.bytes_mut());
     Ok(image)
 }

@@ -14,14 +14,14 @@ use handover::{
 };
 use loader::address_space::Plan;
 use loader::elf::Kernel;
-use loader::memory_map::{self, Claim};
-use loader::{config, cpu};
+use loader::memory_map::{self, Claim, LEAST_USABLE};
+use loader::volume_path::{CONFIG_PATH, KERNEL_PATH};
+use loader::{config, cpu, jump};
 use mm::PageSize;
 use uefi::mem::memory_map::{MemoryMap, MemoryMapOwned, MemoryType};
 use uefi::{Status, boot};
 
 mod boot_files;
-mod enter;
 mod kernel_image;
 mod machine;
 mod output;
@@ -35,13 +35,6 @@ use pages::Pages;
 use refusal::Refusal;
 use table_memory::FirmwareFrames;
 use volume::{ReadError, Volume};
-
-/// The kernel's place on the boot volume.
-const KERNEL_PATH: &str = "purevisor/kernel.elf";
-/// The configuration's place on the boot volume.
-const CONFIG_PATH: &str = "purevisor.toml";
-/// Free memory without which the kernel could not do anything useful.
-const LEAST_USABLE: u64 = 64 << 20;
 
 #[uefi::entry]
 fn main() -> Status {
@@ -113,7 +106,7 @@ fn prepare() -> Result<Prepared, Refusal> {
         largest,
         kernel: &kernel,
         image: kernel_extent.base,
-        trampoline: enter::trampoline(),
+        trampoline: jump::trampoline(0),
     };
     let tables = plan.build(FirmwareFrames).map_err(Refusal::Tables)?;
     let stack = Pages::new(BOOT_STACK_BYTES, "the kernel's first stack")?;
@@ -153,6 +146,7 @@ fn all_claims<'a>(map: &'a MemoryMapOwned, own: &'a [Claim]) -> impl Iterator<It
 
 impl Prepared {
     /// Ends boot services and enters the kernel.
+    #[allow(unsafe_code)] // The jump.
     fn go(mut self) -> ! {
         say("entering the kernel");
         output::leave_the_screen();
@@ -173,11 +167,14 @@ impl Prepared {
         let info_at = self.info_page.extent().base;
         self.info_page.items_mut::<BootInfo>()[0] = self.info;
         let Extent { base, len } = self.info.boot_stack;
-        enter::enter(enter::Target {
+        let target = jump::Target {
             page_table: self.info.page_table,
             stack_top: DIRECT_MAP + base + len,
             boot_info: DIRECT_MAP + info_at,
             entry: self.entry,
-        })
+        };
+        // SAFETY: `prepare` checked the processor, and built the tables by the plan for this trampoline; boot
+        // services have ended, so that nobody else runs.
+        unsafe { jump::enter(target, 0) }
     }
 }

@@ -3,6 +3,7 @@ use super::volume::ReadError;
 use core::fmt;
 use loader::cpu::Unsuitable;
 use loader::elf::BadKernel;
+use loader::volume_path::KERNEL_PATH;
 use mm::PagingError;
 use uefi::Status;
 
@@ -37,12 +38,12 @@ impl fmt::Display for Refusal {
             Self::KernelFile(ReadError::NotFound) => write!(
                 f,
                 "{} is not on the boot volume; copy it there from the build that boot.efi is of",
-                super::KERNEL_PATH
+                KERNEL_PATH
             ),
             Self::KernelFile(error) => {
-                write!(f, "{} could not be read: {error}", super::KERNEL_PATH)
+                write!(f, "{} could not be read: {error}", KERNEL_PATH)
             }
-            Self::Kernel(bad) => write!(f, "{} is not usable: {bad}", super::KERNEL_PATH),
+            Self::Kernel(bad) => write!(f, "{} is not usable: {bad}", KERNEL_PATH),
             Self::NoMemory { what, bytes } => write!(
                 f,
                 "no memory for {what} ({} KiB); give the machine more memory or name smaller files",
