@@ -1,6 +1,6 @@
 //! What the loader hands to the kernel.
 //!
-//! The loader (`boot.efi`, later the Multiboot2 stub) builds one [`BootInfo`] in memory that it
+//! The loader (`boot.efi`, or the Multiboot2 entry) builds one [`BootInfo`] in memory that it
 //! allocated, and passes its direct-map address to the kernel's entry point. The kernel reads it
 //! through the direct map and trusts nothing of it before [`BootInfo::check`] has passed.
 //!
@@ -239,7 +239,7 @@ pub struct BootInfo {
     pub framebuffer: Framebuffer,
     /// ACPI root pointer (ACPI 6.5, 5.2.5), 0 if the firmware has none.
     pub rsdp: u64,
-    /// Time-stamp counter when boot services had been exited.
+    /// Time-stamp counter when the firmware was done with.
     pub handover_tsc: u64,
 }
 
@@ -262,11 +262,11 @@ impl core::fmt::Display for BadHandover {
             }
             Self::Version(v) => write!(
                 f,
-                "the loader speaks hand-over version {v}, this kernel {VERSION}: copy boot.efi and the kernel from one build"
+                "the loader speaks hand-over version {v}, this kernel {VERSION}: take the loader and the kernel from one build"
             ),
             Self::Size(s) => write!(
                 f,
-                "the boot information has {s} bytes instead of {}: copy boot.efi and the kernel from one build",
+                "the boot information has {s} bytes instead of {}: take the loader and the kernel from one build",
                 size_of::<BootInfo>()
             ),
         }

@@ -99,7 +99,7 @@ fn a_kernel_of_another_version_is_refused_with_both_versions() {
     let error = Kernel::parse(&build(&[code()], VERSION + 1, BASE)).unwrap_err();
     assert_eq!(error, BadKernel::Version(VERSION + 1));
     let text = error.to_string();
-    assert!(text.contains("version 2") && text.contains("boot.efi 1"), "{text}");
+    assert!(text.contains("version 2") && text.contains("loader 1"), "{text}");
 }
 
 #[test]
