@@ -1,7 +1,7 @@
 //! Page tables: one mapper for every format.
 //!
 //! [`PageTable`] walks and changes tables; a [`Format`] says what entries look like ([`X86_64`] for the
-//! hypervisor's own, [`Npt`] for guests on AMD; Intel's EPT differs in nothing else and will be a third).
+//! hypervisor's own, [`Npt`] for guests on AMD, [`Ept`] for guests on Intel).
 //! Frames for tables come through [`TableMemory`], so that the kernel, the UEFI loader and tests share it.
 //!
 //! **Whole or not at all.** Each change looks at its range first, then takes all frames that it will need,
@@ -15,6 +15,7 @@
 //! is ever replaced by another. What lies behind a new mapping is the business of whoever makes a pointer.
 #![allow(unsafe_code)] // adopting and ending tables is the caller's responsibility
 
+pub mod ept;
 mod error;
 mod format;
 mod memory;
@@ -27,6 +28,7 @@ pub mod x86_64;
 
 use core::marker::PhantomData;
 
+pub use ept::Ept;
 pub use error::PagingError;
 pub use format::{Caching, Entry, Format, PageSize, Rights};
 pub use memory::TableMemory;

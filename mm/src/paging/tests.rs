@@ -291,8 +291,13 @@ fn the_user_bit_of_the_host_format_is_the_pages_own() {
 
 #[test]
 fn a_guests_memory_is_mapped_by_nested_tables() {
+    map_a_guest::<Npt>();
+    map_a_guest::<Ept>();
+}
+
+fn map_a_guest<F: Format<Input = Gpa>>() {
     let mut tables = Tables::new();
-    let mut table = PageTable::<Npt, _>::new(&mut tables).unwrap();
+    let mut table = PageTable::<F, _>::new(&mut tables).unwrap();
     let ram = Hpa::new(0x1_4000_0000);
     table.map(Gpa::new(0), ram, 512 << 20, Rights::RWX, Caching::WriteBack, PageSize::Large).unwrap();
     let at = table.translate(Gpa::new(0x12_3456)).unwrap();
