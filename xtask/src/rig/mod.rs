@@ -1,9 +1,10 @@
 //! An emulated machine, as the commands, the tests and the benchmark use it.
 //!
-//! A [`Qemu`] is a description; [`Qemu::start`] makes a [`Session`] of it, whose serial console is read
-//! and written by the program, and [`Qemu::run_in_terminal`] gives the console to the user.
+//! A [`Qemu`] or a [`Bochs`] is a description; `start` makes a [`Session`] of it, whose serial console is read
+//! and written by the program, and `run_in_terminal` gives the console to the user. QEMU emulates AMD-V, and
+//! passes on what KVM nests; Bochs emulates VT-x.
 //!
-//! What is known of the emulator and kept in mind here:
+//! What is known of QEMU and kept in mind here; of Bochs see [`bochs`]:
 //!
 //! - KVM is used only where a guest of PureVisor could use AMD-V or VT-x in it; see [`Accelerator`].
 //! - QEMU's translator, whose CPUs each have a thread ([`Qemu::parallel`]), has a race: whenever any CPU
@@ -23,14 +24,22 @@ use crate::workspace;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{self, Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 mod accelerator;
+pub mod bochs;
+mod emulator;
 mod firmware;
+mod process;
 mod session;
+mod terminal;
+
+use emulator::Emulator;
 
 pub use accelerator::Accelerator;
+pub use bochs::Bochs;
+pub use emulator::End;
 pub use session::{Seen, Session};
 
 /// QEMU's chipsets.
@@ -163,9 +172,8 @@ impl Qemu {
     /// Starts the machine with its serial console in the hands of the program.
     pub fn start(&self) -> Result<Session> {
         let scratch = Scratch::new()?;
-        let mut command = self.command(&scratch, "stdio")?;
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        Session::start(command, scratch)
+        let command = self.command(&scratch, "stdio")?;
+        Session::start(command, Emulator::Qemu, scratch)
     }
 
     /// Runs the machine to its end with its serial console on this terminal. Ctrl-C and all other keys
@@ -177,7 +185,7 @@ impl Qemu {
     }
 
     fn command(&self, scratch: &Scratch, serial: &str) -> Result<Command> {
-        let mut command = Command::new("qemu-system-x86_64");
+        let mut command = process::bound(Emulator::Qemu.name());
         command.args(["-nodefaults", "-display", "none", "-vga", "std", "-serial", serial]);
         command.args(["-machine", if self.machine == Machine::Q35 { "q35" } else { "pc" }]);
         match (self.accelerator, self.counted) {
@@ -227,7 +235,7 @@ impl Scratch {
     fn new() -> Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        Ok(Self(workspace::target_folder(&format!("rig/{}-{number}", process::id()))?))
+        Ok(Self(workspace::target_folder(&format!("rig/{}-{number}", std::process::id()))?))
     }
 
     fn folder(&self) -> &Path {

@@ -1,10 +1,14 @@
 //! A machine that runs, and its serial console.
 use super::Scratch;
+use super::emulator::{Emulator, End};
+use super::process::Process;
 use crate::failure::{Context, Failure, Result};
+use std::fs::File;
 use std::io::{Read, Write};
-use std::process::{Child, Command, ExitStatus};
+use std::os::fd::OwnedFd;
+use std::process::{ChildStderr, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 /// Lines of the console that a failure shows.
@@ -13,8 +17,13 @@ const SHOWN_LINES: usize = 30;
 /// A running machine. It ends with the value.
 #[derive(Debug)]
 pub struct Session {
-    child: Child,
+    process: Process,
+    emulator: Emulator,
+    /// What is typed goes here.
+    keys: File,
     console: Arc<Console>,
+    /// Reads the emulator's complaints to their end.
+    complaints: Option<JoinHandle<()>>,
     /// Up to here the console's text was looked at.
     read: usize,
     begin: Instant,
@@ -42,7 +51,7 @@ struct State {
     text: Vec<u8>,
     /// When which lengths of `text` were reached.
     arrivals: Vec<(usize, Duration)>,
-    /// QEMU's own complaints.
+    /// The emulator's own complaints.
     complaints: Vec<u8>,
     closed: bool,
 }
@@ -54,23 +63,37 @@ impl Console {
 }
 
 impl Session {
-    /// Starts `command`, whose three streams are pipes.
-    pub(super) fn start(mut command: Command, scratch: Scratch) -> Result<Self> {
+    /// Starts `command`, the serial console of whose machine is its standard input and output.
+    pub(super) fn start(mut command: Command, emulator: Emulator, scratch: Scratch) -> Result<Self> {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut process = Process::spawn(command, emulator.name())?;
+        let child = &mut process.0;
+        let (Some(keys), Some(screen)) = (child.stdin.take(), child.stdout.take()) else {
+            return Err(Failure::new("the machine has no console"));
+        };
+        let (keys, screen) = (File::from(OwnedFd::from(keys)), File::from(OwnedFd::from(screen)));
+        Ok(Self::new(process, emulator, keys, screen, scratch))
+    }
+
+    /// A machine that runs, what is typed on its serial console, and what comes from there.
+    pub(super) fn new(
+        mut process: Process,
+        emulator: Emulator,
+        keys: File,
+        screen: File,
+        scratch: Scratch,
+    ) -> Self {
         let begin = Instant::now();
-        let mut child =
-            command.spawn().context(|| "cannot start qemu-system-x86_64; run 'cargo xtask setup'")?;
         let console = Arc::new(Console::default());
-        if let Some(output) = child.stdout.take() {
-            follow(output, Arc::clone(&console), move |state, bytes| {
-                state.text.extend_from_slice(bytes);
-                state.closed = bytes.is_empty();
-                state.arrivals.push((state.text.len(), begin.elapsed()));
-            });
-        }
-        if let Some(errors) = child.stderr.take() {
-            follow(errors, Arc::clone(&console), |state, bytes| state.complaints.extend_from_slice(bytes));
-        }
-        Ok(Self { child, console, read: 0, begin, _scratch: scratch })
+        follow(screen, Arc::clone(&console), move |state, bytes| {
+            state.text.extend_from_slice(bytes);
+            state.closed = bytes.is_empty();
+            state.arrivals.push((state.text.len(), begin.elapsed()));
+        });
+        let complaints = process.0.stderr.take().map(|errors: ChildStderr| {
+            follow(errors, Arc::clone(&console), |state, bytes| state.complaints.extend_from_slice(bytes))
+        });
+        Self { process, emulator, keys, console, complaints, read: 0, begin, _scratch: scratch }
     }
 
     /// Waits until `text` appears after what was last waited for.
@@ -107,27 +130,30 @@ impl Session {
                 }
             };
             let waited = texts.join("\" or \"");
-            return Err(Failure::new(format!("waited for \"{waited}\": {why}{}", tail(&state))));
+            let tail = tail(&state, &self.emulator);
+            return Err(Failure::new(format!("waited for \"{waited}\": {why}{tail}")));
         }
     }
 
     /// Types `text` on the console.
     pub fn send(&mut self, text: &str) -> Result<()> {
-        let Some(input) = self.child.stdin.as_mut() else {
-            return Err(Failure::new("the machine's console takes no input"));
-        };
-        input.write_all(text.as_bytes()).and_then(|()| input.flush()).context(|| "cannot type on the console")
+        self.keys.write_all(text.as_bytes()).context(|| "cannot type on the console")
     }
 
-    /// Waits until the machine has switched itself off.
-    pub fn wait_for_end(&mut self, patience: Duration) -> Result<ExitStatus> {
-        let end = Instant::now() + patience;
+    /// Waits until the machine has switched itself off, or was reset where that ends it. An end for another
+    /// reason is a failure.
+    pub fn wait_for_end(&mut self, patience: Duration) -> Result<End> {
+        let until = Instant::now() + patience;
         loop {
-            if let Some(status) = self.child.try_wait().context(|| "cannot wait for QEMU")? {
-                return Ok(status);
+            if let Some(status) = self.process.0.try_wait().context(|| "cannot wait for the machine")? {
+                if let Some(complaints) = self.complaints.take() {
+                    let _ = complaints.join();
+                }
+                let words = String::from_utf8_lossy(&self.console.state().complaints).into_owned();
+                return self.emulator.end(status, &words);
             }
-            if Instant::now() >= end {
-                let tail = tail(&self.console.state());
+            if Instant::now() >= until {
+                let tail = tail(&self.console.state(), &self.emulator);
                 return Err(Failure::new(format!("the machine did not switch itself off in time{tail}")));
             }
             thread::sleep(Duration::from_millis(20));
@@ -144,16 +170,9 @@ impl Session {
         self.begin.elapsed()
     }
 
-    /// QEMU's process, for who measures it.
+    /// The emulator's process, for who measures it.
     pub fn process_id(&self) -> u32 {
-        self.child.id()
-    }
-}
-
-impl Drop for Session {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.process.0.id()
     }
 }
 
@@ -162,7 +181,7 @@ fn follow(
     mut stream: impl Read + Send + 'static,
     console: Arc<Console>,
     take: impl Fn(&mut State, &[u8]) + Send + 'static,
-) {
+) -> JoinHandle<()> {
     thread::spawn(move || {
         let mut buffer = [0; 4096];
         loop {
@@ -173,20 +192,20 @@ fn follow(
                 return;
             }
         }
-    });
+    })
 }
 
 fn find(text: &[u8], part: &[u8]) -> Option<usize> {
     text.windows(part.len().max(1)).position(|window| window == part)
 }
 
-/// The console's last lines, and what QEMU complained about, for a failure's message.
-fn tail(state: &State) -> String {
+/// The console's last lines, and what the emulator complained about, for a failure's message.
+fn tail(state: &State, emulator: &Emulator) -> String {
     let text = String::from_utf8_lossy(&state.text);
     let lines: Vec<&str> = text.lines().collect();
     let last = lines[lines.len().saturating_sub(SHOWN_LINES)..].join("\n  ");
     let complaints = String::from_utf8_lossy(&state.complaints);
-    format!("; the console's last lines:\n  {last}\n{complaints}")
+    format!("; the console's last lines:\n  {last}\n{complaints}{}", emulator.log())
 }
 
 #[cfg(test)]
@@ -198,10 +217,9 @@ mod tests {
 
     /// A shell in the place of the machine.
     fn shell(script: &str) -> Session {
-        use std::process::Stdio;
         let mut command = Command::new("sh");
-        command.args(["-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        Session::start(command, Scratch::new().unwrap()).unwrap()
+        command.args(["-c", script]);
+        Session::start(command, Emulator::Qemu, Scratch::new().unwrap()).unwrap()
     }
 
     #[test]
@@ -212,7 +230,7 @@ mod tests {
         let seen = session.wait_for("one", LONG).unwrap();
         assert_eq!(seen.text, "\none");
         assert!(seen.at >= Duration::from_millis(200));
-        assert!(session.wait_for_end(LONG).unwrap().success());
+        assert_eq!(session.wait_for_end(LONG).unwrap(), End::Off);
     }
 
     #[test]
@@ -235,6 +253,12 @@ mod tests {
         let error = session.wait_for("text", SHORT).unwrap_err().to_string();
         assert!(error.contains("in time") && error.contains("something else"), "{error}");
         assert!(session.wait_for_end(SHORT).is_err());
+    }
+
+    #[test]
+    fn an_emulator_that_fails_is_no_machine_that_switched_itself_off() {
+        let error = shell("echo bad option >&2; exit 3").wait_for_end(LONG).unwrap_err().to_string();
+        assert!(error.contains("qemu") && error.contains("3") && error.contains("bad option"), "{error}");
     }
 
     #[test]

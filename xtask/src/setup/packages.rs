@@ -8,9 +8,14 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// A package, and a file by which it is known to be there. Several files: any of them.
-const NEEDED: [(&str, &[&str]); 9] = [
+const NEEDED: [(&str, &[&str]); 13] = [
     ("qemu-system-x86", &["/usr/bin/qemu-system-x86_64"]),
     ("ovmf", &["/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_CODE.fd"]),
+    // The machine with VT-x; of its screens the one that is the least to install.
+    ("bochs", &["/usr/bin/bochs"]),
+    ("bochs-term", &["/usr/lib/x86_64-linux-gnu/bochs/plugins/libbx_term_gui.so"]),
+    ("bochsbios", &["/usr/share/bochs/BIOS-bochs-latest"]),
+    ("vgabios", &["/usr/share/vgabios/vgabios.bin"]),
     // Guest programs of the tests and the benchmark are linked statically.
     ("gcc", &["/usr/bin/gcc"]),
     ("libc6-dev", &["/usr/lib/x86_64-linux-gnu/libc.a"]),
@@ -101,7 +106,9 @@ impl Root {
                 sudo
             }
         };
-        command.args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "--quiet"]).args(args);
+        command.args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "--quiet"]);
+        // Someone else may be installing something.
+        command.args(["-o", "DPkg::Lock::Timeout=300"]).args(args);
         command.stdin(Stdio::null()).current_dir(env::temp_dir());
         workspace::output(&mut command, &format!("call apt-get {}", args.join(" "))).map(drop)
     }
