@@ -4,7 +4,10 @@ use core::arch::asm;
 
 const PORT: u16 = 0x3f8;
 const LINE_STATUS: u16 = PORT + 5;
-const TRANSMITTER_EMPTY: u8 = 0x20;
+/// The transmitter takes a byte.
+const HOLDING_EMPTY: u8 = 0x20;
+/// Nothing is left to send.
+const TRANSMITTER_EMPTY: u8 = 0x40;
 /// Polls after which a port that does not take a byte is given up: longer than ten bytes take at
 /// 9600 baud, as a port read takes about a microsecond.
 const PATIENCE: u32 = 20_000;
@@ -26,11 +29,16 @@ pub fn start() -> bool {
 /// Writes text, or as much of it as the port takes.
 pub fn write(text: &str) {
     for byte in text.bytes() {
-        if !(0..PATIENCE).any(|_| input(LINE_STATUS) & TRANSMITTER_EMPTY != 0) {
+        if !(0..PATIENCE).any(|_| input(LINE_STATUS) & HOLDING_EMPTY != 0) {
             return;
         }
         output(PORT, byte);
     }
+}
+
+/// Waits until all that was written is on the line: who comes next empties the FIFO.
+pub fn drain() {
+    let _ = (0..PATIENCE).any(|_| input(LINE_STATUS) & TRANSMITTER_EMPTY != 0);
 }
 
 fn output(port: u16, value: u8) {

@@ -87,10 +87,11 @@ pub fn start() -> bool {
     put(INTERRUPT_ENABLE, 0);
     put(LINE_CONTROL, 0x03); // 8n1
     put(FIFO_CONTROL, 0xc7); // FIFOs on and empty, interrupt at 14 bytes or on time-out
-    // What is sent in loopback comes back at once, unless there is nothing but an open bus.
+    // What is sent in loopback comes back after the time that a byte takes on the line, behind what the loader
+    // may have left in the FIFO; an open bus answers at once, with something else.
     put(MODEM_CONTROL, LOOPBACK);
     put(DATA, 0xae);
-    uart.present = (0..1000).any(|_| read(LINE_STATUS) & DATA_READY != 0) && read(DATA) == 0xae;
+    uart.present = (0..PATIENCE).any(|_| read(LINE_STATUS) & DATA_READY != 0) && read(DATA) == 0xae;
     put(MODEM_CONTROL, LINES_ON);
     uart.present
 }

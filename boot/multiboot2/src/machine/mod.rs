@@ -237,6 +237,7 @@ fn framebuffer(screen: Screen) -> Framebuffer {
 impl Prepared {
     fn go(self, own: &Own) -> ! {
         say(format_args!("entering the kernel"));
+        output::finish();
         let Extent { base, len } = self.info.boot_stack;
         let target = jump::Target {
             page_table: self.info.page_table,

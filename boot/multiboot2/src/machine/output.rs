@@ -33,6 +33,13 @@ pub fn say(text: fmt::Arguments) {
     let _ = write!(Output, "boot: {text}\r\n");
 }
 
+/// Before the kernel takes the serial port over: all lines are out.
+pub fn finish() {
+    if SERIAL.load(Ordering::Relaxed) {
+        com1::drain();
+    }
+}
+
 /// Shows why the machine is not started, and halts it.
 pub fn stop(reason: &dyn fmt::Display) -> ! {
     say(format_args!("{reason}"));
