@@ -34,6 +34,8 @@ const NOTHING_PENDING: u8 = 1;
 const DATA_READY: u8 = 1;
 /// LSR: the transmit FIFO is empty.
 const TRANSMIT_EMPTY: u8 = 1 << 5;
+/// LSR: the last bit of the last byte has left, too.
+const TRANSMITTER_IDLE: u8 = 1 << 6;
 /// MCR: DTR, RTS, and OUT2, which lets the interrupt out on a PC.
 const LINES_ON: u8 = 0x0b;
 /// MCR: the same, looped back.
@@ -82,13 +84,15 @@ fn put(register: u16, value: u8) {
 pub fn start() -> bool {
     let mut uart = UART.lock();
     put(INTERRUPT_ENABLE, 0);
+    // What the loader wrote goes out first, or it would come back in the loopback below.
+    let _ = (0..PATIENCE).any(|_| read(LINE_STATUS) & TRANSMITTER_IDLE != 0);
     put(LINE_CONTROL, 0x80); // divisor latch
     put(DATA, 1); // 115200 baud
     put(INTERRUPT_ENABLE, 0);
     put(LINE_CONTROL, 0x03); // 8n1
     put(FIFO_CONTROL, 0xc7); // FIFOs on and empty, interrupt at 14 bytes or on time-out
-    // What is sent in loopback comes back after the time that a byte takes on the line, behind what the loader
-    // may have left in the FIFO; an open bus answers at once, with something else.
+    // What is sent in loopback comes back after the time that a byte takes on the line; an open bus answers at
+    // once, with something else.
     put(MODEM_CONTROL, LOOPBACK);
     put(DATA, 0xae);
     uart.present = (0..PATIENCE).any(|_| read(LINE_STATUS) & DATA_READY != 0) && read(DATA) == 0xae;
