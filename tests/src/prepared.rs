@@ -11,7 +11,7 @@ use xtask::workspace;
 /// Built and fetched files. The built ones are copies, which no build changes while a test uses them.
 #[derive(Clone, Debug)]
 pub struct Prepared {
-    /// The loader and the kernel.
+    /// The loaders and the kernel.
     pub built: Artifacts,
     /// The same, with a kernel that fails when it is told to.
     pub failing: Artifacts,
@@ -45,14 +45,15 @@ fn prepare() -> Result<Prepared> {
     let failing = keep(&failing, "kernel-boot-tests.elf")?;
     let built = artifacts::build()?;
     let loader = keep(&built.loader, "boot.efi")?;
+    let entry = keep(&built.entry, "multiboot2.elf")?;
     let kernel = keep(&built.kernel, "kernel.elf")?;
     let payload = keep(&artifacts::build_one("payload", "payload", target, &[])?, "payload.elf")?;
     let initrd = folder.join("initrd.img");
     let content = Initramfs::busybox(&debian, crate::guest::INIT)?.finish();
     fs::write(&initrd, content).context(|| format!("cannot write {}", initrd.display()))?;
     Ok(Prepared {
-        failing: Artifacts { loader: loader.clone(), kernel: failing },
-        built: Artifacts { loader, kernel },
+        failing: Artifacts { loader: loader.clone(), entry: entry.clone(), kernel: failing },
+        built: Artifacts { loader, entry, kernel },
         payload,
         debian,
         initrd,

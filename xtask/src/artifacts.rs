@@ -1,9 +1,9 @@
-//! The loader and the kernel, built for their targets with the image's profile.
+//! The loaders and the kernel, built for their targets with the image's profile.
 use crate::failure::{Context, Failure, Result};
 use crate::progress;
 use crate::workspace;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 /// The built files.
@@ -11,15 +11,18 @@ use std::process::Stdio;
 pub struct Artifacts {
     /// `boot.efi`.
     pub loader: PathBuf,
+    /// What GRUB loads: the Multiboot2 entry.
+    pub entry: PathBuf,
     /// The kernel's ELF file.
     pub kernel: PathBuf,
 }
 
-/// Builds both; quick where nothing changed.
+/// Builds all; quick where nothing changed.
 pub fn build() -> Result<Artifacts> {
-    progress::step("building the loader and the kernel", || {
+    progress::step("building the loaders and the kernel", || {
         Ok(Artifacts {
             loader: build_one("loader", "boot", "x86_64-unknown-uefi", &[])?,
+            entry: build_one("multiboot2", "start", "x86_64-unknown-none", &[])?,
             kernel: build_one("kernel", "kernel", "x86_64-unknown-none", &[])?,
         })
     })
@@ -50,12 +53,16 @@ fn executable(messages: &str, name: &str) -> Option<PathBuf> {
 }
 
 impl Artifacts {
-    /// Their sizes in bytes: loader, kernel.
-    pub fn sizes(&self) -> Result<(u64, u64)> {
-        let size = |path: &PathBuf| {
+    /// Each file with its size in bytes.
+    pub fn sizes(&self) -> Result<[(&Path, u64); 3]> {
+        let size = |path: &'_ PathBuf| {
             fs::metadata(path).map(|m| m.len()).context(|| format!("cannot read {}", path.display()))
         };
-        Ok((size(&self.loader)?, size(&self.kernel)?))
+        Ok([
+            (&self.loader, size(&self.loader)?),
+            (&self.entry, size(&self.entry)?),
+            (&self.kernel, size(&self.kernel)?),
+        ])
     }
 }
 

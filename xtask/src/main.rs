@@ -18,9 +18,11 @@ cargo xtask COMMAND
   bench    measures, prints a table, writes target/bench/bench.json
              --quick            without Linux guests   --only METRIC  one, or those whose names begin so
              --json PATH        writes the figures there
-  image    writes the boot volume to DIR/esp and a disk image for a USB stick to DIR/purevisor.img
+  image    writes the boot volume to DIR/esp, a disk image for a USB stick to DIR/purevisor.img, and an image
+           for any medium, that boots by BIOS and UEFI, to DIR/purevisor.iso
              --config FILE --out DIR
-  build    builds the loader and the kernel
+             --no-iso           without purevisor.iso, which takes packages of Debian's
+  build    builds the loaders and the kernel
   setup    installs and fetches what the other commands need (they do it by themselves)
 ";
 
@@ -53,9 +55,9 @@ fn dispatch(command: &str, args: Args) -> Result<ExitCode> {
             args.finish()?;
             setup::toolchain()?;
             let built = artifacts::build()?;
-            let (loader, kernel) = built.sizes()?;
-            println!("{:>8} KiB  {}", loader.div_ceil(1024), built.loader.display());
-            println!("{:>8} KiB  {}", kernel.div_ceil(1024), built.kernel.display());
+            for (path, bytes) in built.sizes()? {
+                println!("{:>8} KiB  {}", bytes.div_ceil(1024), path.display());
+            }
             Ok(ExitCode::SUCCESS)
         }
         "image" => make_image(args),
@@ -74,11 +76,19 @@ fn make_image(mut args: Args) -> Result<ExitCode> {
     };
     let config = needed(args.value("--config")?, "--config FILE")?;
     let out = needed(args.value("--out")?, "--out DIR")?;
+    let with_iso = !args.flag("--no-iso");
     args.finish()?;
     // Before the minutes that set-up and build may take.
     let volume = image::Contents::of(&config)?;
     setup::toolchain()?;
-    let image = image::write(&volume, &artifacts::build()?, &out)?;
+    if with_iso {
+        setup::iso_tools()?;
+    }
+    let built = artifacts::build()?;
+    let image = image::write(&volume, &built, &out)?;
     println!("{}\n{}", image.volume.display(), image.disk.display());
+    if with_iso {
+        println!("{}", image::iso::write(&volume, &built, &out)?.display());
+    }
     Ok(ExitCode::SUCCESS)
 }

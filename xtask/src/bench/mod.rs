@@ -99,7 +99,7 @@ fn selected(quick: bool, only: Option<&str>) -> Result<Vec<&'static Metric>> {
 }
 
 fn image(built: &Artifacts) -> Result<Values> {
-    let (loader, kernel) = built.sizes()?;
+    let [(_, loader), _, (_, kernel)] = built.sizes()?;
     let kib = |bytes: u64| bytes as f64 / 1024.0;
     Ok([("image.loader", kib(loader)), ("image.kernel", kib(kernel)), ("image.size", kib(loader + kernel))]
         .map(|(name, value)| (name.to_string(), value))

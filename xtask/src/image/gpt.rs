@@ -95,7 +95,7 @@ fn table_header(
 }
 
 /// A version 4 GUID in its stored form (RFC 9562, 5.4; the first three fields are little-endian).
-fn random_guid() -> io::Result<[u8; 16]> {
+pub(super) fn random_guid() -> io::Result<[u8; 16]> {
     let text = fs::read_to_string("/proc/sys/kernel/random/uuid")?;
     let digits: Vec<u8> = text.bytes().filter_map(|b| (b as char).to_digit(16)).map(|d| d as u8).collect();
     let mut guid = [0; 16];

@@ -1,4 +1,5 @@
-//! The boot volume: as a folder, and as a disk image that a machine boots from.
+//! The boot volume: as a folder, as a disk image that a UEFI machine boots from, and as an [ISO image](iso)
+//! that any machine boots from.
 //!
 //! ```text
 //! EFI/BOOT/BOOTX64.EFI    the loader, where UEFI looks for it on a removable medium (UEFI 2.10, 3.5.1.1)
@@ -14,7 +15,7 @@ use crate::artifacts::Artifacts;
 use crate::failure::{Context, Failure, Result};
 use crate::progress;
 use loader::config;
-use loader::volume_path;
+use loader::volume_path::{self, CONFIG_PATH, KERNEL_PATH};
 use mgmt::config::Config;
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -23,10 +24,9 @@ use std::process;
 
 mod fat;
 pub mod gpt;
+pub mod iso;
 
 const LOADER_PATH: &str = "EFI/BOOT/BOOTX64.EFI";
-const KERNEL_PATH: &str = "purevisor/kernel.elf";
-const CONFIG_PATH: &str = "purevisor.toml";
 
 /// A file of the boot volume.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -25,7 +25,11 @@ impl Scratch {
     }
 
     fn built(&self) -> Artifacts {
-        Artifacts { loader: self.put("boot.efi", b"loader"), kernel: self.put("kernel", b"kernel") }
+        Artifacts {
+            loader: self.put("boot.efi", b"loader"),
+            entry: self.put("start", b"entry"),
+            kernel: self.put("kernel", b"kernel"),
+        }
     }
 }
 

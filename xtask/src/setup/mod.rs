@@ -13,6 +13,11 @@ pub fn toolchain() -> Result<()> {
     rust_targets::ensure()
 }
 
+/// What it takes to write the ISO image.
+pub fn iso_tools() -> Result<()> {
+    packages::ensure_for_iso()
+}
+
 /// All of it: toolchain, emulator and firmware, tools, the guest's files.
 pub fn everything() -> Result<guest::Guest> {
     toolchain()?;

@@ -8,7 +8,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// A package, and a file by which it is known to be there. Several files: any of them.
-const NEEDED: [(&str, &[&str]); 13] = [
+type Package = (&'static str, &'static [&'static str]);
+
+/// What emulates and tests.
+const NEEDED: [Package; 13] = [
     ("qemu-system-x86", &["/usr/bin/qemu-system-x86_64"]),
     ("ovmf", &["/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_CODE.fd"]),
     // The machine with VT-x; of its screens the one that is the least to install.
@@ -28,14 +31,33 @@ const NEEDED: [(&str, &[&str]); 13] = [
     ("cpio", &["/usr/bin/cpio", "/bin/cpio"]),
 ];
 
-fn missing() -> Vec<&'static str> {
+/// What writes the ISO image.
+const FOR_ISO: [Package; 5] = [
+    ("grub-common", &["/usr/bin/grub-mkimage"]),
+    ("grub-pc-bin", &["/usr/lib/grub/i386-pc/boot_hybrid.img"]),
+    ("grub-efi-amd64-bin", &["/usr/lib/grub/x86_64-efi/moddep.lst"]),
+    ("xorriso", &["/usr/bin/xorriso"]),
+    ("mtools", &["/usr/bin/mformat"]),
+];
+
+fn missing(packages: &[Package]) -> Vec<&'static str> {
     let there = |files: &[&str]| files.iter().any(|file| Path::new(file).exists());
-    NEEDED.into_iter().filter(|(_, files)| !there(files)).map(|(package, _)| package).collect()
+    packages.iter().filter(|(_, files)| !there(files)).map(|(package, _)| *package).collect()
 }
 
-/// Installs what is missing.
+/// Installs what is missing of all packages.
 pub fn ensure() -> Result<()> {
-    let packages = missing();
+    install(&NEEDED)?;
+    ensure_for_iso()
+}
+
+/// Installs what is missing of the packages that write the ISO image.
+pub fn ensure_for_iso() -> Result<()> {
+    install(&FOR_ISO)
+}
+
+fn install(needed: &[Package]) -> Result<()> {
+    let packages = missing(needed);
     if packages.is_empty() {
         return Ok(());
     }
@@ -63,7 +85,7 @@ pub fn ensure() -> Result<()> {
             root.apt(&install)
         })
     })?;
-    match missing()[..] {
+    match missing(needed)[..] {
         [] => Ok(()),
         ref still => {
             Err(Failure::new(format!("{} still lack their files after the installation", still.join(" "))))
