@@ -90,7 +90,7 @@ fn build(contents: &Contents, built: &Artifacts, folder: &Path) -> Result<()> {
     grafts.extend(files.into_iter().zip(contents.entries.iter().map(|entry| entry.source.clone())));
 
     let mut xorriso = Command::new("xorriso");
-    xorriso.args(["-as", "mkisofs", "-quiet", "-r", "-iso-level", "3", "-V", "PUREVISOR", "-o"]);
+    xorriso.args(["-as", "mkisofs", "-quiet", "-r", "-f", "-iso-level", "3", "-V", "PUREVISOR", "-o"]);
     xorriso.arg(folder.join("purevisor.iso"));
     // GRUB finds the rest of itself by the table that is patched into it.
     xorriso.args(["-b", BIOS_GRUB_PATH, "-no-emul-boot", "-boot-load-size", "4", "-boot-info-table"]);

@@ -70,12 +70,24 @@ pub enum Medium {
     Folder(PathBuf),
     /// A disk image. Never changed.
     Disk(PathBuf),
+    /// An ISO image, as a CD.
+    Cd(PathBuf),
+}
+
+/// What starts before anything of ours does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Firmware {
+    /// OVMF.
+    Uefi,
+    /// SeaBIOS, QEMU's own.
+    Bios,
 }
 
 /// A machine to be started.
 #[derive(Clone, Debug)]
 pub struct Qemu {
     medium: Medium,
+    firmware: Firmware,
     machine: Machine,
     cpu: String,
     cpus: u32,
@@ -89,10 +101,11 @@ pub struct Qemu {
 }
 
 impl Qemu {
-    /// A q35 with 2 processors of the model `max` and 2 GiB.
+    /// A q35 with UEFI, 2 processors of the model `max` and 2 GiB.
     pub fn new(medium: Medium) -> Self {
         Self {
             medium,
+            firmware: Firmware::Uefi,
             machine: Machine::Q35,
             cpu: "max".into(),
             cpus: 2,
@@ -104,6 +117,12 @@ impl Qemu {
             debug_log: None,
             extra: Vec::new(),
         }
+    }
+
+    /// The firmware.
+    pub fn firmware(mut self, firmware: Firmware) -> Self {
+        self.firmware = firmware;
+        self
     }
 
     /// The chipset.
@@ -202,10 +221,13 @@ impl Qemu {
         if !self.reboot {
             command.arg("-no-reboot");
         }
-        command.args(firmware::args(scratch.folder())?);
+        if self.firmware == Firmware::Uefi {
+            command.args(firmware::args(scratch.folder())?);
+        }
         let drive = match &self.medium {
             Medium::Folder(folder) => format!("file=fat:rw:{}", quoted(folder)?),
             Medium::Disk(image) => format!("snapshot=on,file={}", quoted(image)?),
+            Medium::Cd(image) => format!("media=cdrom,readonly=on,file={}", quoted(image)?),
         };
         command.args(["-drive", &format!("format=raw,{drive}")]);
         if let Some(log) = &self.debug_log {
@@ -285,5 +307,13 @@ mod tests {
         let line = line(&Qemu::new(Medium::Folder("/esp".into())).cpus(4).counted().may_reboot());
         assert!(line.contains("-icount shift=0,sleep=off") && line.contains("-smp 1 "), "{line}");
         assert!(line.contains("fat:rw:/esp") && !line.contains("-no-reboot"));
+    }
+
+    #[test]
+    fn a_bios_machine_has_no_uefi_variables_and_a_cd_is_read_only() {
+        let qemu = Qemu::new(Medium::Cd("/a.iso".into()));
+        assert!(line(&qemu).contains("if=pflash"));
+        let line = line(&qemu.firmware(Firmware::Bios));
+        assert!(!line.contains("pflash") && line.contains("media=cdrom,readonly=on,file=/a.iso"), "{line}");
     }
 }
