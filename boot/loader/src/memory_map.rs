@@ -8,7 +8,7 @@
 //! It is made after boot services have ended, when nothing can be allocated any more: [`regions`] is a
 //! sweep that needs no memory of its own.
 use handover::{Extent, MemoryKind, MemoryRegion};
-use mm::addr::PAGE;
+use mm::addr::{PAGE, PHYSICAL_MASK};
 
 /// Beyond this no memory is used: half of the upper half of the address space, so that the direct map
 /// leaves room for the rest of the kernel.
@@ -62,6 +62,10 @@ impl Claim {
     pub fn new(base: u64, bytes: u64, kind: MemoryKind) -> Option<Self> {
         let end = base.checked_add(bytes)?;
         let (start, end) = if kind == MemoryKind::USABLE {
+            // No processor has so many addresses: who says so is wrong about all of them.
+            if end > PHYSICAL_MASK + 1 {
+                return None;
+            }
             (base.checked_next_multiple_of(PAGE)?, end & !(PAGE - 1))
         } else {
             (base & !(PAGE - 1), end.checked_next_multiple_of(PAGE)?)
@@ -219,6 +223,8 @@ mod tests {
         assert_eq!(Claim::new(0x1000, 0, MemoryKind::USABLE), None);
         assert_eq!(Claim::new(0x1000, u64::MAX, MemoryKind::USABLE), None);
         assert_eq!(Claim::new(u64::MAX - 1, 1, MemoryKind::RESERVED), None);
+        assert_eq!(Claim::new(0, 1 << 53, MemoryKind::USABLE), None);
+        assert!(Claim::new(0, 1 << 53, MemoryKind::RESERVED).is_some());
         assert_eq!(map(&[]), []);
     }
 

@@ -248,4 +248,4 @@ fn screen(body: &[u8]) -> Screen {
 
 #[cfg(test)]
 #[path = "information_tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -20,6 +20,7 @@
 //! | [`modules`] | which module is which file, and does each have memory of its own? |
 //! | [`placement`] | where is free memory for what the kernel is to find? |
 //! | [`refusal`] | what is said when the machine is not started? |
+//! | [`text_grid`] | where on the screen is that said? |
 //!
 //! The binary (`main.rs` and `machine/`) is entered, feeds these functions, and jumps.
 //!
@@ -40,4 +41,7 @@ pub mod firmware_map;
 pub mod information;
 pub mod modules;
 pub mod placement;
+#[cfg(test)]
+mod random;
 pub mod refusal;
+pub mod text_grid;

@@ -31,6 +31,7 @@ mod entry;
 mod heap;
 mod memory;
 mod output;
+mod screen;
 
 use memory::{Frames, Pages};
 use output::say;
@@ -100,6 +101,7 @@ fn prepare(magic: u32, base: u64, own: &Own) -> Result<Prepared, Refusal> {
         return Err(Refusal::NotMultiboot2(magic));
     }
     let (information, information_range) = read_information(base)?;
+    output::use_screen(information.screen());
     say(format_args!("started by {}", information.loader()));
     if information.boot_services_run() {
         return Err(Refusal::BootServices);
