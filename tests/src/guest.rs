@@ -1,6 +1,7 @@
 //! The Debian guest of the tests: its kernel as Debian ships it, and a first program that says what it has.
 
-/// `/init`. The word `act=` on the kernel's command line says what the guest does after its report.
+/// `/init`. The word `act=` on the kernel's command line says what the guest does after its report. One that
+/// ticks says what it hears meanwhile.
 pub const INIT: &str = r#"#!/bin/sh
 /bin/busybox --install -s /bin
 mount -t proc proc /proc
@@ -12,7 +13,11 @@ for word in $(cat /proc/cmdline); do
     case $word in
     act=tick)
         n=0
-        while true; do n=$((n + 1)); echo "GUEST tick $n"; sleep 1; done
+        stty -echo
+        while true; do
+            n=$((n + 1)); echo "GUEST tick $n"
+            if read -t 1 word; then echo "GUEST hears $word"; fi
+        done
         ;;
     act=off) poweroff -f ;;
     esac

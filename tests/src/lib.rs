@@ -11,11 +11,12 @@
 //! never for time to pass. On failure it shows the console's last lines. At most [`slot::SLOTS`] emulators
 //! run at once on a machine, however many tests are started.
 //!
-//! Nothing here knows which of the processor's virtualization extensions is under the guests; what differs
-//! between emulators is in [`payload::Case::tcg`].
+//! A test that is for both virtualization extensions takes a [`rig::Rig`], and does not look at it for what it
+//! promises; where an emulator differs from the manuals is in [`payload::Case::unlike`].
 pub mod guest;
 pub mod node;
 pub mod prepared;
+pub mod rig;
 pub mod slot;
 pub mod terminal;
 pub mod volume;

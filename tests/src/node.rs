@@ -1,11 +1,12 @@
 //! A machine that runs PureVisor, as its operator uses it.
+use crate::guest;
+use crate::rig::Rig;
 use crate::slot::{self, Slot};
 use crate::terminal::plain;
 use crate::volume::{Volume, Written};
-use crate::{PATIENCE, guest};
 use std::time::{Duration, Instant};
 use xtask::failure::{Failure, Result};
-use xtask::rig::{Medium, Qemu, Session};
+use xtask::rig::{Bochs, Medium, Qemu, Session};
 
 /// The prompt of the nodes in the tests, whose name is `n1`.
 pub const PROMPT: &str = "n1> ";
@@ -19,6 +20,7 @@ pub const ENDS: [&str; 3] = [" stopped: ", " is off, ", " is failed, "];
 #[derive(Debug)]
 pub struct Node {
     session: Session,
+    patience: Duration,
     marks: u32,
     _volume: Written,
     _slot: Slot,
@@ -27,18 +29,32 @@ pub struct Node {
 /// Starts a machine from a volume, and waits for nothing. `shape` makes it another than the usual one of
 /// 2 processors and 1 GiB.
 pub fn power_on(volume: &Volume, shape: impl FnOnce(Qemu) -> Qemu) -> Result<Node> {
-    let written = volume.write()?;
-    let slot = slot::take()?;
-    let qemu = shape(Qemu::new(Medium::Folder(written.folder())).memory_mib(1024));
-    Ok(Node { session: qemu.start()?, marks: 0, _volume: written, _slot: slot })
+    start(volume, Rig::Qemu, |written| shape(qemu(Medium::Folder(written.folder()))).start())
 }
 
 /// As [`power_on`], from the disk image.
 pub fn power_on_from_disk(volume: &Volume, shape: impl FnOnce(Qemu) -> Qemu) -> Result<Node> {
+    start(volume, Rig::Qemu, |written| shape(qemu(Medium::Disk(written.disk()))).start())
+}
+
+/// Starts one of the machines that a test can be run on, and waits for nothing.
+pub fn power_on_in(rig: Rig, volume: &Volume) -> Result<Node> {
+    start(volume, rig, |written| match rig {
+        Rig::Qemu => qemu(Medium::Folder(written.folder())).start(),
+        Rig::QemuInParallel => qemu(Medium::Folder(written.folder())).cpus(3).parallel().start(),
+        Rig::Bochs { cpus } => Bochs::new(written.iso()?).cpus(cpus).start(),
+    })
+}
+
+fn qemu(medium: Medium) -> Qemu {
+    Qemu::new(medium).memory_mib(1024)
+}
+
+fn start(volume: &Volume, rig: Rig, power_on: impl FnOnce(&Written) -> Result<Session>) -> Result<Node> {
     let written = volume.write()?;
     let slot = slot::take()?;
-    let qemu = shape(Qemu::new(Medium::Disk(written.disk())).memory_mib(1024));
-    Ok(Node { session: qemu.start()?, marks: 0, _volume: written, _slot: slot })
+    let session = power_on(&written)?;
+    Ok(Node { session, patience: rig.patience(), marks: 0, _volume: written, _slot: slot })
 }
 
 /// Boots to the node's prompt.
@@ -53,7 +69,19 @@ pub fn boot_on(volume: &Volume, shape: impl FnOnce(Qemu) -> Qemu) -> Result<Node
     Ok(node)
 }
 
+/// Boots one of the machines that a test can be run on to the node's prompt.
+pub fn boot_in(rig: Rig, volume: &Volume) -> Result<Node> {
+    let mut node = power_on_in(rig, volume)?;
+    node.wait_for_prompt()?;
+    Ok(node)
+}
+
 impl Node {
+    /// How long a text may take that comes within seconds on an idle machine.
+    pub fn patience(&self) -> Duration {
+        self.patience
+    }
+
     /// The machine's console itself.
     pub fn session(&mut self) -> &mut Session {
         &mut self.session
@@ -62,13 +90,13 @@ impl Node {
     /// Waits until the node greets, and whatever it said before.
     pub fn wait_for_prompt(&mut self) -> Result<String> {
         let before = self.wait_for(&["'help' lists the commands."])?;
-        self.session.wait_for(PROMPT, PATIENCE)?;
+        self.session.wait_for(PROMPT, self.patience)?;
         Ok(before)
     }
 
     /// Waits for one of several texts on the console, but for no panic: the text up to it.
     pub fn wait_for(&mut self, texts: &[&str]) -> Result<String> {
-        self.wait_long(texts, PATIENCE)
+        self.wait_long(texts, self.patience)
     }
 
     /// As [`Node::wait_for`], for what takes its time.
@@ -77,7 +105,7 @@ impl Node {
         all.extend(texts);
         let (which, seen) = self.session.wait_for_any(&all, patience)?;
         if which == 0 {
-            let report = self.session.wait_for("PureVisor has stopped", PATIENCE);
+            let report = self.session.wait_for("PureVisor has stopped", self.patience);
             let report = report.map_or_else(|failure| failure.to_string(), |seen| plain(&seen.text));
             return Err(Failure::new(format!("the node panicked:{report}")));
         }
@@ -108,7 +136,7 @@ impl Node {
 
     /// Enters a command until its answer has this in it: for what comes about in its own time.
     pub fn wait_until(&mut self, line: &str, expected: &str) -> Result<String> {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + self.patience;
         loop {
             let answer = self.command(line)?;
             if answer.contains(expected) {
@@ -127,7 +155,7 @@ impl Node {
     /// Starts a VM, and waits until that has begun.
     pub fn start(&mut self, vm: &str) -> Result<()> {
         self.expect(&format!("vm start {vm}"), &format!("{vm} starts."))?;
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + self.patience;
         loop {
             let row = self.row(vm)?;
             // One that has ended already has a reason behind: name, state, vCPUs, memory with its unit, CPU
@@ -186,7 +214,7 @@ impl Node {
 
     /// Asks `vm list` until a VM is in this state; its row.
     pub fn wait_for_state(&mut self, vm: &str, state: &str) -> Result<Vec<String>> {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + self.patience;
         loop {
             let row = self.row(vm)?;
             if row.get(1).is_some_and(|found| found == state) {
@@ -207,7 +235,7 @@ impl Node {
 
     /// Waits until the machine has switched itself off.
     pub fn wait_for_end(&mut self) -> Result<()> {
-        self.session.wait_for_end(PATIENCE).map(drop)
+        self.session.wait_for_end(self.patience).map(drop)
     }
 
     /// All that the console has shown, for a failure's message.

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use xtask::artifacts::Artifacts;
-use xtask::failure::{Context, Result};
+use xtask::failure::{Context, Failure, Result};
 use xtask::image::{self, Contents, Image};
 use xtask::workspace;
 
@@ -52,7 +52,8 @@ impl Volume {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let folder = workspace::target_folder(&format!("tests/volume-{}-{number}", std::process::id()))?;
-        let mut written = Written { folder: folder.clone(), image: None };
+        // From here on the folder goes with the value.
+        let mut written = Written { folder: folder.clone(), volume: None };
         let put = |name: &str, content: &[u8]| {
             fs::write(folder.join(name), content).context(|| format!("cannot write {name}"))
         };
@@ -77,7 +78,7 @@ impl Volume {
             let kernel = image.volume.join("purevisor/kernel.elf");
             fs::remove_file(&kernel).context(|| format!("cannot remove {}", kernel.display()))?;
         }
-        written.image = Some(image);
+        written.volume = Some((image, contents, self.artifacts.clone()));
         Ok(written)
     }
 }
@@ -86,18 +87,26 @@ impl Volume {
 #[derive(Debug)]
 pub struct Written {
     folder: PathBuf,
-    image: Option<Image>,
+    /// What was written, and from what. Always there once it is written.
+    volume: Option<(Image, Contents, Artifacts)>,
 }
 
 impl Written {
     /// Its files in a folder.
     pub fn folder(&self) -> PathBuf {
-        self.image.as_ref().map(|image| image.volume.clone()).unwrap_or_default()
+        self.volume.as_ref().map(|(image, ..)| image.volume.clone()).unwrap_or_default()
     }
 
     /// Its disk image.
     pub fn disk(&self) -> PathBuf {
-        self.image.as_ref().map(|image| image.disk.clone()).unwrap_or_default()
+        self.volume.as_ref().map(|(image, ..)| image.disk.clone()).unwrap_or_default()
+    }
+
+    /// Writes it as an ISO image too.
+    pub fn iso(&self) -> Result<PathBuf> {
+        let (_, contents, artifacts) =
+            self.volume.as_ref().ok_or_else(|| Failure::new("the volume was not written"))?;
+        image::iso::write(contents, artifacts, &self.folder.join("out"))
     }
 }
 

@@ -11,9 +11,10 @@ cargo xtask COMMAND
 
   run      boots PureVisor in an emulated machine with a Debian VM, and gives you its console
              --config FILE      another purevisor.toml
-             --smp N            processors (default 2)      --memory M    MiB (default 2048)
-             --machine q35|pc   chipset (default q35)       --cpu MODEL   (default max)
-             -- ARGUMENTS       are passed to QEMU
+             --rig qemu|bochs   AMD-V in QEMU (default), or VT-x in Bochs: slow, 512 MiB, no option but --smp
+             --smp N            processors (default 2; Bochs: 1 or 2)
+             --machine q35|pc   chipset (default q35)       --memory M    MiB (default 2048)
+             --cpu MODEL        (default max)               -- ARGUMENTS  are passed to QEMU
   test     runs every test; what follows -- is passed to the test runner
   bench    measures, prints a table, writes target/bench/bench.json
              --quick            without Linux guests   --only METRIC  one, or those whose names begin so

@@ -2,7 +2,7 @@
 //!
 //! The guest itself is the binary of this package, and whoever runs it takes names and expectations from
 //! here. It holds for any back end; where an emulator under the back end is known to differ from the
-//! manuals, [`Case::tcg`] says how that was seen.
+//! manuals, [`Case::unlike`] says how that was seen.
 #![no_std]
 
 /// What belongs together, and runs in one start of the guest.
@@ -56,6 +56,15 @@ pub enum Ends {
     Anyhow,
 }
 
+/// What executes a back end's instructions where there is no processor that has them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Emulator {
+    /// QEMU's software emulation, with AMD-V.
+    Qemu,
+    /// Bochs, with VT-x.
+    Bochs,
+}
+
 /// One thing that the guest does.
 #[derive(Clone, Copy, Debug)]
 pub struct Case {
@@ -69,22 +78,19 @@ pub struct Case {
     pub ends: Ends,
     /// What it does, and what a CPU makes of that.
     pub says: &'static str,
-    /// Where QEMU's software emulation, below a back end, differs from the manuals: what was seen. The case
-    /// is not run there.
-    pub tcg: Option<&'static str>,
+    /// Where an emulator below a back end differs from the manuals: what was seen. The case is not run there.
+    pub unlike: &'static [(Emulator, &'static str)],
 }
 
-macro_rules! seen {
-    () => {
-        None
-    };
-    ($what:literal) => {
-        Some($what)
-    };
+impl Case {
+    /// Whether this emulator does what the case expects of a processor.
+    pub fn runs_on(&self, emulator: Emulator) -> bool {
+        self.unlike.iter().all(|(unlike, _)| *unlike != emulator)
+    }
 }
 
 macro_rules! cases {
-    ($($id:ident $name:literal $group:ident $ends:expr, $says:literal $(, tcg $tcg:literal)?;)*) => {
+    ($($id:ident $name:literal $group:ident $ends:expr, $says:literal $(, $emulator:ident $seen:literal)*;)*) => {
         /// A case.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[allow(missing_docs)] // The table says what each is.
@@ -97,7 +103,7 @@ macro_rules! cases {
             group: Group::$group,
             ends: $ends,
             says: $says,
-            tcg: seen!($($tcg)?),
+            unlike: &[$((Emulator::$emulator, $seen)),*],
         }),*];
     };
 }
@@ -139,7 +145,7 @@ cases! {
         "an instruction that exits, was just written and is jumped to is what was written (SDM vol. 3A, 8.1.3), by another address too";
     SelfModifying "self-modifying" Cpu GoesOn,
         "the same right in front of the instruction, without a jump: what a CPU of today notices (SDM vol. 3A, 11.6)",
-        tcg "QEMU 7.2 executes the old instruction in about one of a hundred attempts in an SVM guest, even one that does not exit; with -singlestep, which ends each translation after one instruction, in none of ten thousand; nor without SVM";
+        Qemu "QEMU 7.2 executes the old instruction in about one of a hundred attempts in an SVM guest, even one that does not exit; with -singlestep, which ends each translation after one instruction, in none of ten thousand; nor without SVM";
     SingleStep "single-step" Cpu GoesOn,
         "with TF set each CPUID, RDMSR, IN, OUT, MMIO access and string iteration raises one #DB behind it (SDM vol. 3B, 17.3.1.4)";
 
@@ -220,5 +226,5 @@ cases! {
         "INIT to itself: the CPU starts at the reset vector";
     Cr0Combinations "cr0-combinations" Last GoesOn,
         "PG without PE, NW without CD, reserved bits, and PG=0 in 64-bit code raise #GP (APM vol. 2, 3.1.1)",
-        tcg "QEMU 7.2, cpu_x86_update_cr0 checks nothing: directly under it NW=1 with CD=0 is taken, and PG=0 in 64-bit code goes on in 32-bit code; MOV to CR0 is not intercepted";
+        Qemu "QEMU 7.2, cpu_x86_update_cr0 checks nothing: directly under it NW=1 with CD=0 is taken, and PG=0 in 64-bit code goes on in 32-bit code; MOV to CR0 is not intercepted";
 }

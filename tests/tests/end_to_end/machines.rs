@@ -2,6 +2,7 @@
 use crate::{NODE, debian};
 use tests::guest;
 use tests::node::{self, Node};
+use tests::rig::Rig;
 use tests::volume::Volume;
 use xtask::failure::{Failure, Result};
 use xtask::rig::{Machine, Qemu};
@@ -79,6 +80,21 @@ fn the_disk_image_boots_on_both_chipsets() -> Result<()> {
         let mut node = node::power_on_from_disk(&volume("")?, |qemu| qemu.machine(machine))?;
         let boot = node.wait_for_prompt()?;
         check(&mut node, &boot, 2, "")?;
+        node.power_off()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn bochs_starts_the_node_by_bios_and_grub_on_one_processor_and_on_two() -> Result<()> {
+    for cpus in [1, 2] {
+        let mut node = node::power_on_in(Rig::Bochs { cpus }, &Volume::new(NODE)?)?;
+        let boot = node.wait_for_prompt()?;
+        for expected in [&format!("CPUs: {cpus} of {cpus} run"), "W^X holds"] {
+            if !boot.contains(expected) {
+                return Err(Failure::new(format!("\"{expected}\" is not said at boot{}", node.tail())));
+            }
+        }
         node.power_off()?;
     }
     Ok(())

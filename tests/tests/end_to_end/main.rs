@@ -10,6 +10,24 @@
 //! | `failures` | what the kernel reports of its own mistakes |
 //! | `shares` | who gets how much of the CPUs |
 //! | `hostile` | guests that do what they should not: the table of `payload`, on this back end |
+/// Makes tests of these bodies, functions of the machine that they run on: one for each machine, in a module of
+/// its name.
+macro_rules! on_each_rig {
+    ($($body:ident),* $(,)?) => {
+        on_each_rig!(amd_v, tests::rig::Rig::Qemu, $($body)*);
+    };
+    ($machine:ident, $rig:expr, $($body:ident)*) => {
+        mod $machine {
+            $(
+                #[test]
+                fn $body() -> xtask::failure::Result<()> {
+                    super::$body($rig)
+                }
+            )*
+        }
+    };
+}
+
 mod configuration;
 mod console;
 mod failures;

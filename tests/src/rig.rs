@@ -1,0 +1,45 @@
+//! The machines that a test runs on.
+use crate::PATIENCE;
+use payload::Emulator;
+use std::time::Duration;
+
+/// A machine that PureVisor starts on, and with it the back end that its VMs get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rig {
+    /// QEMU: AMD-V, UEFI; 2 processors, 1 GiB.
+    Qemu,
+    /// QEMU, whose 3 processors really run in parallel; VMs must keep off the first (see [`xtask::rig`]).
+    QemuInParallel,
+    /// Bochs: VT-x, BIOS and GRUB; so many processors, 512 MiB.
+    Bochs {
+        /// 1 or 2.
+        cpus: u32,
+    },
+}
+
+impl Rig {
+    /// What executes the back end's instructions.
+    pub fn emulator(self) -> Emulator {
+        match self {
+            Self::Qemu | Self::QemuInParallel => Emulator::Qemu,
+            Self::Bochs { .. } => Emulator::Bochs,
+        }
+    }
+
+    /// How long a text may take that comes within seconds on an idle machine.
+    pub fn patience(self) -> Duration {
+        match self {
+            Self::Qemu | Self::QemuInParallel => PATIENCE,
+            // Nothing is translated: some 70 million instructions a second, for all processors together.
+            Self::Bochs { .. } => 4 * PATIENCE,
+        }
+    }
+
+    /// What a VM's section needs to run here.
+    pub fn vm_lines(self) -> &'static str {
+        match self {
+            Self::QemuInParallel => "affinity = [1, 2]",
+            Self::Qemu | Self::Bochs { .. } => "",
+        }
+    }
+}
