@@ -7,6 +7,7 @@ use crate::cpu::registers::{self, TablePointer, halt_forever};
 use crate::interrupts::nmi;
 use crate::machine::Power;
 use crate::memory;
+use crate::vm;
 use core::fmt::Write;
 use mm::addr::{Hpa, PAGE};
 use platform::acpi::{AddressSpace, Register};
@@ -43,6 +44,7 @@ pub fn off() -> ! {
     serial::flush();
     registers::disable_interrupts();
     nmi::stop_others();
+    vm::leave_for_good();
     if let Some(power) = POWER.get()
         && let Some(s5) = power.s5
     {
@@ -74,6 +76,7 @@ pub fn reset() -> ! {
     serial::flush();
     registers::disable_interrupts();
     nmi::stop_others();
+    vm::leave_for_good();
     let power = POWER.get().copied().unwrap_or_default();
     if let Some((register, value)) = power.reset {
         write_u8(register, value);

@@ -107,6 +107,14 @@ pub trait Backend: Registers {
     fn set_cr3(&mut self, value: u64);
     /// Replaces CR4.
     fn set_cr4(&mut self, value: Cr4);
+    /// Tells which bits of CR4 the guest may change as it likes: it need not exit for these.
+    fn allow_cr4(&mut self, _allowed: Cr4) {}
+    /// Whether an intercepted MOV of `value` to CR0 or CR4, which the caller has checked, is left to the
+    /// hardware: then the guest is to execute the instruction again, which will not exit. Else the caller
+    /// carries it out.
+    fn left_to_hardware(&mut self, _cr: u8, _value: u64) -> bool {
+        false
+    }
     /// Replaces EFER.
     fn set_efer(&mut self, value: Efer);
     /// Replaces a segment register with its hidden part.
@@ -129,7 +137,13 @@ pub trait Backend: Registers {
     /// What is added to the host's time-stamp counter for the guest.
     fn set_tsc_offset(&mut self, offset: u64);
 
-    /// Tells that the vCPU, which is one of VM number `vm`, goes on on a CPU that ran another vCPU before:
+    /// A turn of the vCPU on this CPU begins. Until [`Self::end_turn`] it is entered here and nowhere else.
+    fn begin_turn(&mut self, _cpu: &mut Self::Cpu) {}
+
+    /// The turn ends, on the same CPU. The next one may be on another.
+    fn end_turn(&mut self) {}
+
+    /// Behind [`Self::begin_turn`]: tells that the vCPU, which is one of VM number `vm`, goes on on a CPU that ran another vCPU before:
     /// what that one left behind in the CPU must not be of use to this one, if it is of another VM.
     fn arrive(&mut self, cpu: &mut Self::Cpu, vm: u64);
 

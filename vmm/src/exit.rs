@@ -93,7 +93,7 @@ pub enum Exit {
     Hypercall,
     /// A write to a control register, with the source register where the hardware decoded it.
     WriteCr {
-        /// 0, 4 or 8.
+        /// 0 (VT-x only: what changes of it outside of long mode is the guest's on AMD-V), 4 or 8.
         cr: u8,
         /// Where the value comes from.
         source: Option<Gpr>,

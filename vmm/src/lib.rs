@@ -19,7 +19,7 @@
 //! - [`platform`]: the virtual PC around the vCPUs.
 //! - [`policy`]: what a guest sees of CPUID and MSRs, as tables.
 //! - [`load`]: kernel formats, boot parameters, and the ACPI tables of the virtual PC.
-//! - [`svm`]: the AMD-V back end.
+//! - [`svm`], [`vmx`]: the back ends for AMD-V and VT-x.
 //!
 //! # What it promises
 //!
@@ -29,7 +29,9 @@
 #![cfg_attr(not(test), no_std)]
 extern crate alloc;
 
+mod asid;
 pub mod backend;
+mod barrier;
 pub mod cpu;
 pub mod emulate;
 pub mod exit;
@@ -42,3 +44,4 @@ pub mod svm;
 pub mod time;
 pub mod vcpu;
 pub mod vm;
+pub mod vmx;

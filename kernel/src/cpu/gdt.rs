@@ -74,6 +74,15 @@ impl Segments {
         }
     }
 
+    /// The task state of these segments.
+    ///
+    /// # Safety
+    /// `segments` points at some.
+    pub unsafe fn task_state(segments: *const Self) -> *const TaskState {
+        // SAFETY: the caller's; nothing is read.
+        unsafe { &raw const (*segments).tss }
+    }
+
     /// Makes this CPU use these segments.
     ///
     /// # Safety

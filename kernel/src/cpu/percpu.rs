@@ -142,6 +142,12 @@ impl PerCpu {
         Nanos(self.idle_nanos.load(Ordering::Relaxed).saturating_add(current))
     }
 
+    /// Where the CPU's task state is.
+    pub fn task_state(&self) -> Hva {
+        // SAFETY: only an address is taken, of a place that does not move.
+        Hva::from_ptr(unsafe { Segments::task_state(self.segments.get()) })
+    }
+
     /// Names the top of the stack for an interrupt.
     ///
     /// # Safety

@@ -154,6 +154,30 @@ pub struct TablePointer {
     pub base: u64,
 }
 
+/// Reads the GDT register.
+pub fn gdtr() -> TablePointer {
+    let mut pointer = TablePointer { limit: 0, base: 0 };
+    // SAFETY: stores ten bytes there.
+    unsafe { asm!("sgdt [{}]", in(reg) &raw mut pointer, options(nostack, preserves_flags)) };
+    pointer
+}
+
+/// Reads the IDT register.
+pub fn idtr() -> TablePointer {
+    let mut pointer = TablePointer { limit: 0, base: 0 };
+    // SAFETY: stores ten bytes there.
+    unsafe { asm!("sidt [{}]", in(reg) &raw mut pointer, options(nostack, preserves_flags)) };
+    pointer
+}
+
+/// Reads the task register.
+pub fn tr() -> u16 {
+    let selector: u16;
+    // SAFETY: reading it at CPL 0 has no effect.
+    unsafe { asm!("str {:x}", out(reg) selector, options(nomem, nostack, preserves_flags)) };
+    selector
+}
+
 /// Loads the GDT register.
 ///
 /// # Safety

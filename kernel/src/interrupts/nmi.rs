@@ -3,6 +3,7 @@ use super::local_apic::{self, Command};
 use crate::cpu::idt::Frame;
 use crate::cpu::percpu;
 use crate::cpu::registers::halt_forever;
+use crate::vm;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Whoever takes an NMI is to halt.
@@ -14,6 +15,7 @@ static UNEXPLAINED: AtomicU64 = AtomicU64::new(0);
 /// What an NMI runs. It may have come at any instruction, so it takes no lock and prints nothing.
 pub(crate) fn taken(_frame: &Frame) {
     if STOP.load(Ordering::Acquire) {
+        vm::leave_for_good();
         halt_forever();
     }
     UNEXPLAINED.fetch_add(1, Ordering::Relaxed);

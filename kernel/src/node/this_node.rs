@@ -128,7 +128,7 @@ fn brand() -> String {
 /// What runs VMs, or why nothing can.
 fn back_end() -> String {
     match vm::virtualization() {
-        Ok(found) => format!("AMD-V, nested paging, {} ASIDs", found.asids),
+        Ok(found) => found.describe(),
         Err(missing) => format!("none: {missing}"),
     }
 }

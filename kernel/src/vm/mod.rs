@@ -9,14 +9,16 @@
 //!  cpu_loop ─► Scheduler::pick ─► turn ─► Vcpu::run ◄──── seat (a vCPU as the scheduler has it)
 //! ```
 //!
-//! - `processor`: AMD-V on each CPU.
+//! - `hardware`: AMD-V or VT-x, chosen once; nothing else knows which it is.
+//! - `guest_cpu`: a CPU that can run guests.
 //! - `ram`: the host memory behind a guest.
 //! - `seat`: what the scheduler schedules: a vCPU, how it is woken, where it runs.
 //! - `turn`: what a CPU does from picking a vCPU to putting it back.
 //! - `run`: one run of a VM, from power-on to its end; a reset begins the next.
 //! - `supervisor`: the task that starts, pauses and ends the runs of a VM.
 //! - `table`: all VMs, for the console.
-mod processor;
+mod guest_cpu;
+mod hardware;
 mod ram;
 mod run;
 mod seat;
@@ -24,12 +26,8 @@ mod supervisor;
 mod table;
 mod turn;
 
-pub use processor::{GuestCpu, virtualization};
+pub use guest_cpu::GuestCpu;
+pub use hardware::{leave_for_good, virtualization};
 pub use seat::start_scheduler;
 pub use table::{Notice, Vms, start};
 pub use turn::{next_event, pick, take_turn};
-
-/// The back end of all vCPUs.
-type Guest = vmm::svm::SvmVcpu;
-/// A vCPU of this machine.
-type Vcpu = vmm::vcpu::Vcpu<Guest>;

@@ -1,11 +1,10 @@
 //! One run of a VM: from power-on to power-off, reset or crash. The next run is made from scratch.
-use super::processor::{Virtualization, virtualization};
+use super::hardware::{Missing, NestedTables, Vcpu, Virtualization, virtualization};
 use super::ram::GuestRam;
 use super::seat::{self, Seat, VcpuEntity, kick, scheduler};
-use super::{Guest, Vcpu};
 use crate::cpu::control;
-use crate::cpu::registers::{cpuid, rdtsc};
-use crate::memory::{HEAP, ThisCpu};
+use crate::cpu::registers::rdtsc;
+use crate::memory::HEAP;
 use crate::{boot_info, random, time};
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
@@ -15,26 +14,21 @@ use core::fmt;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use executor::{Signal, yield_now};
 use mgmt::config::VmConfig;
-use mm::addr::Hva;
-use mm::heap::Heap;
-use mm::paging::{Npt, PageSize, PageTable};
 use sched::{CpuSet, Params};
 use spin::{Mutex, Once};
 use vmm::load::{self, Boot, File, Piece};
-use vmm::memory::{GuestMemory, nested};
+use vmm::memory::GuestMemory;
 use vmm::platform::apic::{ApicFabric, Wake};
 use vmm::platform::{Board, BoardConfig, ConsoleOutput};
 use vmm::policy::cpuid::Facts;
 use vmm::policy::paravirtual;
 use vmm::vm::{Clock, End, Shared};
 
-type NestedTables = PageTable<Npt, &'static Heap<ThisCpu>>;
-
 /// Why a VM could not be started.
 #[derive(Debug)]
 pub enum StartError {
     /// The machine can't run VMs.
-    NoVirtualization(vmm::svm::Missing),
+    NoVirtualization(Missing),
     /// Too little memory.
     Memory { needed: u64, free: u64 },
     /// A boot file is not there.
@@ -121,8 +115,7 @@ impl Run {
         for piece in &loaded.pieces {
             copy(&memory, piece).await;
         }
-        let largest = if control::features().huge_pages { PageSize::Huge } else { PageSize::Large };
-        let tables = nested::map::<Npt, _>(&memory, &HEAP, largest)
+        let tables = NestedTables::map(found, &memory)
             .map_err(|_| StartError::Memory { needed: ram.bytes(), free: HEAP.usage().free })?;
 
         let doorbells = Arc::new(Once::new());
@@ -156,10 +149,8 @@ impl Run {
         let params = params(config);
         let mut entities: Vec<Arc<VcpuEntity>> = Vec::with_capacity(config.vcpus as usize);
         for index in 0..config.vcpus as usize {
-            let back_end =
-                Guest::new(found.maps, root, found.features, |object| HEAP.physical(Hva::from_ptr(object)));
             let facts = facts(config, index, found);
-            let mut vcpu = Vcpu::new(back_end, shared.clone(), found.format, &host_cpuid, &facts);
+            let mut vcpu = Vcpu::new(found, root, shared.clone(), &facts);
             if index == 0 {
                 vcpu.start_at(&loaded.state);
             }
@@ -248,7 +239,7 @@ impl Drop for Run {
     fn drop(&mut self) {
         // The seats hold the run weakly and are held by it: with it gone no CPU has one of its vCPUs.
         if let Some(tables) = self.tables.lock().take() {
-            nested::free(tables);
+            tables.free();
         }
     }
 }
@@ -277,11 +268,6 @@ fn boot_file(name: &str) -> Result<&'static [u8], StartError> {
         Some(Ok(bytes)) => Ok(bytes),
         Some(Err(why)) => Err(problem(why)),
     }
-}
-
-fn host_cpuid(leaf: u32, subleaf: u32) -> [u32; 4] {
-    let r = cpuid(leaf, subleaf);
-    [r.eax, r.ebx, r.ecx, r.edx]
 }
 
 fn facts(config: &VmConfig, index: usize, found: &Virtualization) -> Facts {

@@ -1,5 +1,5 @@
 //! A vCPU as the scheduler has it.
-use super::Vcpu;
+use super::hardware::Vcpu;
 use super::ram::GuestRam;
 use super::run::Run;
 use crate::cpu::percpu;

@@ -1,5 +1,5 @@
 //! The task of one VM: starts its runs, pauses them, ends them, and starts the next if that is called for.
-use super::processor::virtualization;
+use super::hardware::virtualization;
 use super::ram::GuestRam;
 use super::run::{Run, StartError};
 use super::table::{Status, Vm};

@@ -2,7 +2,7 @@
 //!
 //! Between exits of the guest the CPU also does what is due for the node: timers, ready tasks. It leaves
 //! the guest for that when [`Host::attention`] says so, which every wake and timer of this CPU sets.
-use super::processor::GuestCpu;
+use super::guest_cpu::GuestCpu;
 use super::seat::{self, Seat, kick, reschedule, scheduler};
 use crate::cpu::percpu::{self, PerCpu};
 use crate::cpu::registers::{disable_interrupts, enable_interrupts, rdtsc};
@@ -103,15 +103,13 @@ fn run(host: &ThisCpu<'_>, guest: &mut GuestCpu, seat: &Arc<Seat>) -> Reason {
     let cpu = host.cpu;
     let mut vcpu = seat.vcpu.lock();
     let fresh = guest.live == Some(seat.number) && seat.loaded_on.load(Ordering::Relaxed) == cpu.index;
-    if !fresh {
-        #[allow(unsafe_code)] // moves vector registers
-        // SAFETY: whatever vCPU's state was in this CPU has been saved at the end of its turn.
-        unsafe {
-            vcpu.load(&mut guest.processor)
-        };
-        guest.live = Some(seat.number);
-        seat.loaded_on.store(cpu.index, Ordering::Relaxed);
-    }
+    #[allow(unsafe_code)] // moves vector registers
+    // SAFETY: whatever vCPU's state was in this CPU has been saved at the end of its turn.
+    unsafe {
+        vcpu.begin_turn(&mut guest.processor, fresh)
+    };
+    guest.live = Some(seat.number);
+    seat.loaded_on.store(cpu.index, Ordering::Relaxed);
     let reason = loop {
         // What comes from here on is seen before the next entry.
         cpu.attention.store(false, Ordering::SeqCst);
@@ -151,7 +149,7 @@ fn run(host: &ThisCpu<'_>, guest: &mut GuestCpu, seat: &Arc<Seat>) -> Reason {
     #[allow(unsafe_code)] // moves vector registers
     // SAFETY: this vCPU's state is in this CPU since the beginning of its turn.
     unsafe {
-        vcpu.save()
+        vcpu.end_turn()
     };
     seat.publish(&vcpu);
     reason

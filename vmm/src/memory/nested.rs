@@ -29,8 +29,9 @@ pub fn map<F: Format<Input = Gpa>, M: TableMemory>(
 /// Frees tables that no vCPU uses any more.
 #[allow(unsafe_code)] // Whoever holds the last vCPU's table by value has no vCPU left that runs on it.
 pub fn free<F: Format<Input = Gpa>, M: TableMemory>(table: PageTable<F, M>) {
-    // SAFETY: the table is given by value: its VM's vCPUs, which alone load its root, are gone, and each
-    // CPU drops what it cached with the identifier that such a vCPU had.
+    // SAFETY: the table is given by value: its VM's vCPUs, which alone load its root, are gone. What CPUs have
+    // cached of it is of no use to others: on AMD-V it goes with the identifiers that the vCPUs had, on VT-x
+    // each CPU drops it before it runs another VM (`vmx::translations`).
     unsafe { table.free() }
 }
 
@@ -83,7 +84,7 @@ mod tests {
     use crate::memory::guest::on_heap::HeapMemory;
     use alloc::boxed::Box;
     use alloc::vec::Vec;
-    use mm::paging::Npt;
+    use mm::paging::{Ept, Npt};
 
     /// Tables on the heap; the physical address is an index.
     struct Tables {
@@ -123,8 +124,13 @@ mod tests {
 
     #[test]
     fn all_ram_is_mapped_and_the_video_window_is_not() {
+        ram_alone_is_mapped::<Npt>();
+        ram_alone_is_mapped::<Ept>();
+    }
+
+    fn ram_alone_is_mapped<F: Format<Input = Gpa>>() {
         let memory = HeapMemory::new(16);
-        let table = map::<Npt, _>(&memory, Tables::with(100), PageSize::Large).unwrap();
+        let table = map::<F, _>(&memory, Tables::with(100), PageSize::Large).unwrap();
         let at = |gpa| table.translate(Gpa::new(gpa));
         assert_eq!(at(0).unwrap().size, PageSize::Small);
         assert!(at(0x9_f000).is_some() && at(0xc_0000).is_some());

@@ -8,11 +8,11 @@
 //! | `intercepts` | what leaves the guest, as one table |
 //! | `permission_maps` | which ports and MSRs leave the guest |
 //! | `decode` | exit codes into [`crate::exit::Exit`] |
-//! | `asid` | address-space identifiers of one CPU |
 //! | `processor` | what a physical CPU must have and keep |
 //! | `vcpu` | the back end of one vCPU |
 //! | `switch` | the world switch itself |
-//! | `barrier` | the prediction barrier between VMs |
+//!
+//! [`crate::asid`] and [`crate::barrier`] serve both back ends.
 //!
 //! Nothing here relies on nRIP save, decode assists, AVIC, flush-by-ASID or the pause filter. nRIP save,
 //! decode assists and the pause filter are used where the CPU has them. A single guest's translations
@@ -32,8 +32,6 @@
 //! - SPEC_CTRL is neither shown to guests nor changed, so it is the same for all: what the kernel chose. Guests
 //!   are shown IBPB, which needs no state.
 //! - Two VMs may run on the two threads of a core at the same time (STIBP is the kernel's choice, too).
-mod asid;
-mod barrier;
 #[cfg(test)]
 mod consistency;
 mod decode;

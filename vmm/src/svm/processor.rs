@@ -1,5 +1,5 @@
 //! What a physical CPU needs for AMD-V, and what it keeps.
-use super::asid::AsidPool;
+use crate::asid::AsidPool;
 use bitflags::bitflags;
 use core::fmt;
 use mm::addr::Hpa;
@@ -117,7 +117,7 @@ impl Processor {
     /// CPU can (APM vol. 2, 3.2.9).
     pub(super) fn forget_predictions(&self) {
         if self.prediction_barrier {
-            super::barrier::forget_predictions();
+            crate::barrier::forget_predictions();
         }
     }
 }

@@ -1,10 +1,10 @@
 //! The back end of one vCPU: its VMCB and what the VMCB does not hold.
-use super::asid::{Asid, Renewal};
 use super::decode;
 use super::intercepts::{IRET, VINTR};
 use super::permission_maps::PermissionMaps;
 use super::processor::{Features, Processor};
 use super::vmcb::{self, Clean, Vmcb, event};
+use crate::asid::{Asid, Renewal};
 use crate::backend::{Backend, HardwareMsr, InitialState};
 use crate::cpu::{Cr0, Cr4, Efer, Exception, Gpr, Registers, Rflags, Segment, SegmentRegister, Vector};
 use crate::exit::{Event, Exit};
@@ -477,7 +477,7 @@ impl Backend for SvmVcpu {
     }
 
     fn forget_predictions(&mut self) {
-        super::barrier::forget_predictions();
+        crate::barrier::forget_predictions();
     }
 
     fn arrive(&mut self, cpu: &mut Processor, vm: u64) {

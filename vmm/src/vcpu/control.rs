@@ -1,7 +1,7 @@
 //! What a guest writes to control registers (APM vol. 2, 3.1; 11.5.2 for XCR0).
 use super::{Leave, Vcpu};
 use crate::backend::Backend;
-use crate::cpu::{Cr0, Cr4, Efer, Exception, Gpr};
+use crate::cpu::{Cr0, Cr4, Efer, Exception, Gpr, SegmentAttributes, SegmentRegister};
 use crate::emulate::length::{ControlAccess, Named, control_access};
 use crate::policy::cpuid::{CpuidTable, LiveState};
 
@@ -66,10 +66,15 @@ impl Allowed {
         }
         Self { cr4, efer }
     }
+
+    /// Bits of CR4.
+    pub fn cr4(&self) -> Cr4 {
+        self.cr4
+    }
 }
 
 impl<B: Backend> Vcpu<B> {
-    /// MOV to CR4 or CR8.
+    /// MOV to CR0, CR4 or CR8.
     #[cold]
     pub(super) fn write_cr(&mut self, cr: u8, source: Option<Gpr>) -> Option<Leave> {
         let (source, next) = match (source, self.backend.next_rip()) {
@@ -87,21 +92,53 @@ impl<B: Backend> Vcpu<B> {
         if !self.backend.in_64_bit_code() {
             value &= 0xffff_ffff;
         }
-        let written = match cr {
-            4 => self.write_cr4(value),
+        let checked = match cr {
+            0 => self.check_cr0(value),
+            4 => self.check_cr4(value),
             8 => self.write_cr8(value),
             _ => return self.unsupported(alloc::format!("an intercepted write to CR{cr}")),
         };
-        match written {
-            Ok(()) => {
-                self.advance(next);
-                None
-            }
-            Err(exception) => self.raise(exception),
+        if let Err(exception) = checked {
+            return self.raise(exception);
         }
+        if cr != 8 && self.backend.left_to_hardware(cr, value) {
+            return None;
+        }
+        match cr {
+            0 => self.backend.set_cr0(Cr0::from_bits_truncate(value) | Cr0::ET),
+            4 => self.backend.set_cr4(Cr4::from_bits_truncate(value)),
+            _ => {}
+        }
+        self.advance(next);
+        None
     }
 
-    fn write_cr4(&mut self, value: u64) -> Result<(), Exception> {
+    /// What MOV to CR0 refuses (SDM vol. 2B, MOV to control registers).
+    fn check_cr0(&self, value: u64) -> Result<(), Exception> {
+        let gp = Err(Exception::gp(0));
+        if value >> 32 != 0 {
+            return gp;
+        }
+        let (old, new) = (self.backend.cr0(), Cr0::from_bits_truncate(value));
+        if new.contains(Cr0::PG) && !new.contains(Cr0::PE) || new.contains(Cr0::NW) && !new.contains(Cr0::CD)
+        {
+            return gp;
+        }
+        let cr4 = self.backend.cr4();
+        let code = self.backend.segment(SegmentRegister::Cs).attributes;
+        let begins_paging = new.contains(Cr0::PG) && !old.contains(Cr0::PG);
+        let long = begins_paging && self.backend.efer().contains(Efer::LME);
+        if long && (!cr4.contains(Cr4::PAE) || code.has(SegmentAttributes::LONG)) {
+            return gp;
+        }
+        let ends_paging = old.contains(Cr0::PG) && !new.contains(Cr0::PG);
+        if ends_paging && (cr4.contains(Cr4::PCIDE) || self.backend.in_64_bit_code()) {
+            return gp;
+        }
+        Ok(())
+    }
+
+    fn check_cr4(&self, value: u64) -> Result<(), Exception> {
         let gp = Err(Exception::gp(0));
         let Some(new) = Cr4::from_bits(value) else { return gp };
         if !self.allowed.cr4.contains(new) {
@@ -116,7 +153,6 @@ impl<B: Backend> Vcpu<B> {
         if enables_pcid && (!long || self.backend.cr3() & 0xfff != 0) {
             return gp;
         }
-        self.backend.set_cr4(new);
         Ok(())
     }
 

@@ -131,11 +131,13 @@ impl<B: Backend> Vcpu<B> {
             prediction_barrier: control::prediction_barrier(&cpuid),
         };
         backend.set_tsc_offset(shared.clock.offset());
+        let allowed = control::Allowed::new(&cpuid);
+        backend.allow_cr4(allowed.cr4());
         let mut vcpu = Self {
             index,
             backend,
             apic: LocalApic::new(shared.fabric.clone(), index, physical_bits),
-            allowed: control::Allowed::new(&cpuid),
+            allowed,
             cpuid,
             msrs: MsrStore::new(msr_facts),
             extended: ExtendedState::new(format),
@@ -205,28 +207,34 @@ impl<B: Backend> Vcpu<B> {
         }
     }
 
-    /// Puts the vCPU's extended state into this CPU, which ran another vCPU before.
+    /// Begins a turn on this CPU: puts the vCPU's extended state into it, unless it is there still (`in_cpu`),
+    /// because no other vCPU had a turn here since this one's last, nor this one elsewhere.
     ///
     /// # Safety
-    /// As for [`ExtendedState::load`]; `cpu` is this CPU's.
+    /// As for [`ExtendedState::load`]; `cpu` is this CPU's; the last turn was ended.
     #[cfg(target_os = "none")]
     #[allow(unsafe_code)] // Hands on the contract.
-    pub unsafe fn load(&mut self, cpu: &mut B::Cpu) {
+    pub unsafe fn begin_turn(&mut self, cpu: &mut B::Cpu, in_cpu: bool) {
+        self.backend.begin_turn(cpu);
+        if in_cpu {
+            return;
+        }
         self.backend.arrive(cpu, self.shared.number());
         let tsc_aux = self.backend.msr(crate::backend::HardwareMsr::TscAux);
         // SAFETY: the caller's.
         unsafe { self.extended.load(tsc_aux) }
     }
 
-    /// Takes the vCPU's extended state out of this CPU.
+    /// Ends the turn: copies the vCPU's extended state out of this CPU.
     ///
     /// # Safety
     /// As for [`ExtendedState::save`].
     #[cfg(target_os = "none")]
     #[allow(unsafe_code)] // Hands on the contract.
-    pub unsafe fn save(&mut self) {
+    pub unsafe fn end_turn(&mut self) {
         // SAFETY: the caller's.
-        unsafe { self.extended.save() }
+        unsafe { self.extended.save() };
+        self.backend.end_turn();
     }
 
     /// Runs the guest on this CPU until one of the reasons in [`Leave`].

@@ -11,3 +11,4 @@ mod registers;
 mod rig;
 mod timers;
 mod vmcb;
+mod vmcs;

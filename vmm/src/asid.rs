@@ -1,13 +1,13 @@
-//! Address-space identifiers of one CPU (APM vol. 2, 15.16).
+//! Address-space identifiers of one CPU: AMD's ASIDs (APM vol. 2, 15.16), Intel's VPIDs (SDM vol. 3C, 28.1).
 //!
-//! An ASID tags TLB entries, so that a CPU can switch between vCPUs without a flush. Each vCPU gets one
+//! An identifier tags TLB entries, so that a CPU can switch between vCPUs without a flush. Each vCPU gets one
 //! when it first runs on a CPU; when they are used up, all are dropped by a new generation, with one
 //! flush of the whole TLB.
 
 /// What a vCPU remembers of its identifier: valid while the generation is the CPU's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Asid {
-    /// The number in the VMCB; 0 is the host's.
+    /// The number in the VMCB or VMCS; 0 is the host's.
     pub number: u32,
     generation: u64,
 }

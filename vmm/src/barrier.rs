@@ -1,4 +1,4 @@
-//! The indirect branch prediction barrier (APM vol. 2, 3.2.9).
+//! The indirect branch prediction barrier (APM vol. 2, 3.2.9; SDM vol. 4, IA32_PRED_CMD).
 #![allow(unsafe_code)] // WRMSR
 
 /// Drops what the CPU has learned of indirect branches. It must have IBPB.
