@@ -37,6 +37,16 @@ pub fn power_on_from_disk(volume: &Volume, shape: impl FnOnce(Qemu) -> Qemu) -> 
     start(volume, Rig::Qemu, |written| shape(qemu(Medium::Disk(written.disk()))).start())
 }
 
+/// As [`power_on`], from the ISO image as a CD.
+pub fn power_on_from_cd(volume: &Volume, shape: impl FnOnce(Qemu) -> Qemu) -> Result<Node> {
+    start(volume, Rig::Qemu, |written| shape(qemu(Medium::Cd(written.iso()?))).start())
+}
+
+/// As [`power_on`], from the ISO image as a disk, as it is on a USB stick that it was written to.
+pub fn power_on_from_iso_disk(volume: &Volume, shape: impl FnOnce(Qemu) -> Qemu) -> Result<Node> {
+    start(volume, Rig::Qemu, |written| shape(qemu(Medium::Disk(written.iso()?))).start())
+}
+
 /// Starts one of the machines that a test can be run on, and waits for nothing.
 pub fn power_on_in(rig: Rig, volume: &Volume) -> Result<Node> {
     start(volume, rig, |written| match rig {

@@ -15,6 +15,7 @@ pub struct Volume {
     files: Vec<(String, Vec<u8>)>,
     artifacts: Artifacts,
     without_kernel: bool,
+    iso_edits: Vec<(String, String)>,
 }
 
 impl Volume {
@@ -26,6 +27,7 @@ impl Volume {
             files: Vec::new(),
             artifacts: prepared()?.built.clone(),
             without_kernel: false,
+            iso_edits: Vec::new(),
         })
     }
 
@@ -47,13 +49,19 @@ impl Volume {
         self
     }
 
+    /// The ISO image has `new` wherever it had `old`, which must be as long: in `grub.cfg`, for example.
+    pub fn edit_iso(mut self, old: &str, new: &str) -> Self {
+        self.iso_edits.push((old.into(), new.into()));
+        self
+    }
+
     /// Writes it, as a folder and as a disk image.
     pub fn write(&self) -> Result<Written> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let folder = workspace::target_folder(&format!("tests/volume-{}-{number}", std::process::id()))?;
         // From here on the folder goes with the value.
-        let mut written = Written { folder: folder.clone(), volume: None };
+        let mut written = Written { folder: folder.clone(), volume: None, iso_edits: self.iso_edits.clone() };
         let put = |name: &str, content: &[u8]| {
             fs::write(folder.join(name), content).context(|| format!("cannot write {name}"))
         };
@@ -83,12 +91,23 @@ impl Volume {
     }
 }
 
+/// Puts `new` in every place of `old`; `None` if there is none, or they are not as long.
+fn replace(bytes: &mut [u8], old: &[u8], new: &[u8]) -> Option<()> {
+    let places = bytes.windows(old.len()).enumerate().filter(|(_, found)| *found == old);
+    let places: Vec<usize> = places.map(|(at, _)| at).collect();
+    for at in &places {
+        bytes[*at..at + old.len()].copy_from_slice(new.get(..old.len())?);
+    }
+    if places.is_empty() || old.len() != new.len() { None } else { Some(()) }
+}
+
 /// A volume on disk, gone with the value.
 #[derive(Debug)]
 pub struct Written {
     folder: PathBuf,
     /// What was written, and from what. Always there once it is written.
     volume: Option<(Image, Contents, Artifacts)>,
+    iso_edits: Vec<(String, String)>,
 }
 
 impl Written {
@@ -106,7 +125,16 @@ impl Written {
     pub fn iso(&self) -> Result<PathBuf> {
         let (_, contents, artifacts) =
             self.volume.as_ref().ok_or_else(|| Failure::new("the volume was not written"))?;
-        image::iso::write(contents, artifacts, &self.folder.join("out"))
+        let iso = image::iso::write(contents, artifacts, &self.folder.join("out"))?;
+        if !self.iso_edits.is_empty() {
+            let mut bytes = fs::read(&iso).context(|| format!("cannot read {}", iso.display()))?;
+            for (old, new) in &self.iso_edits {
+                replace(&mut bytes, old.as_bytes(), new.as_bytes())
+                    .ok_or_else(|| Failure::new(format!("the ISO image has no \"{old}\" to be \"{new}\"")))?;
+            }
+            fs::write(&iso, bytes).context(|| format!("cannot write {}", iso.display()))?;
+        }
+        Ok(iso)
     }
 }
 

@@ -1,12 +1,13 @@
-//! Machines and volumes that PureVisor can't be started from: one clear line, and no more.
+//! Machines and volumes that PureVisor can't be started from: one clear line, and no more. Both ways to boot,
+//! `boot.efi` from the volume and GRUB from the ISO image, say the same.
 use crate::{NODE, debian};
 use std::fs;
-use tests::node;
+use tests::node::{self, Node};
 use tests::prepared::prepared;
 use tests::volume::Volume;
 use xtask::artifacts::Artifacts;
 use xtask::failure::{Context, Failure, Result};
-use xtask::rig::Qemu;
+use xtask::rig::{Firmware, Qemu};
 
 /// Starts from a volume with another kernel, and waits for the line that refuses it.
 fn refused(kernel: &[u8], name: &str, expected: &str) -> Result<()> {
@@ -17,9 +18,18 @@ fn refused(kernel: &[u8], name: &str, expected: &str) -> Result<()> {
     says(&Volume::new(NODE)?.artifacts(artifacts), |qemu| qemu, expected)
 }
 
-/// Starts, and waits for the loader to stop with a line that has this in it.
-fn says(volume: &Volume, shape: impl FnOnce(Qemu) -> Qemu, expected: &str) -> Result<()> {
-    let mut node = node::power_on(volume, shape)?;
+/// Starts both ways, and waits for the loader to stop with a line that has this in it.
+fn says(volume: &Volume, shape: impl Fn(Qemu) -> Qemu, expected: &str) -> Result<()> {
+    stops(node::power_on(volume, &shape)?, expected)?;
+    grub_says(volume, shape, expected)
+}
+
+/// As [`says`], by GRUB alone.
+fn grub_says(volume: &Volume, shape: impl Fn(Qemu) -> Qemu, expected: &str) -> Result<()> {
+    stops(node::power_on_from_cd(volume, |qemu| shape(qemu.firmware(Firmware::Bios)))?, expected)
+}
+
+fn stops(mut node: Node, expected: &str) -> Result<()> {
     let text = node.wait_for(&["boot: stopped"])?;
     let line = text.lines().rev().find(|line| line.starts_with("boot: ") && *line != "boot: stopped");
     let line = line.unwrap_or_default();
@@ -66,7 +76,24 @@ fn random_bytes_as_the_kernel_are_refused() -> Result<()> {
 #[test]
 fn a_volume_without_a_kernel_says_which_file_is_missing() -> Result<()> {
     let volume = Volume::new(NODE)?.without_kernel();
-    says(&volume, |qemu| qemu, "purevisor/kernel.elf is not on the boot volume")
+    stops(node::power_on(&volume, |qemu| qemu)?, "purevisor/kernel.elf is not on the boot volume")
+}
+
+#[test]
+fn a_grub_configuration_without_a_kernel_says_which_line_is_missing() -> Result<()> {
+    let volume = Volume::new(NODE)?.edit_iso("'purevisor/kernel.elf'", "'purevisor/kernel.old'");
+    grub_says(&volume, |qemu| qemu, "module2 /purevisor/kernel.elf purevisor/kernel.elf")
+}
+
+#[test]
+fn an_entry_that_is_cut_off_is_refused_by_grub() -> Result<()> {
+    let built = &prepared()?.built;
+    let whole = fs::read(&built.entry).context(|| "cannot read the entry")?;
+    let path = built.entry.with_file_name("cut-entry.elf");
+    fs::write(&path, &whole[..whole.len() / 2]).context(|| "cannot write the cut entry")?;
+    let volume = Volume::new(NODE)?.artifacts(Artifacts { entry: path, ..built.clone() });
+    let mut node = node::power_on_from_cd(&volume, |qemu| qemu.firmware(Firmware::Bios))?;
+    node.wait_for(&["you need to load the kernel first"]).map(drop)
 }
 
 #[test]
@@ -77,6 +104,43 @@ fn too_little_memory_is_said_with_how_much_is_needed() -> Result<()> {
 #[test]
 fn a_processor_without_what_the_kernel_is_built_on_is_refused() -> Result<()> {
     says(&Volume::new(NODE)?, |qemu| qemu.cpu("max,-cx16"), "CMPXCHG16B")
+}
+
+#[test]
+fn a_processor_without_64_bit_mode_is_refused_by_grub_and_by_the_entry() -> Result<()> {
+    let shape = |qemu: Qemu| qemu.cpu("qemu32").firmware(Firmware::Bios);
+    stops(node::power_on_from_cd(&Volume::new(NODE)?, shape)?, "64-bit mode")?;
+    // Where GRUB does not ask, the entry does.
+    let volume = Volume::new(NODE)?.edit_iso("if ! cpuid -l;", "if [ '' = x ];");
+    stops(node::power_on_from_cd(&volume, shape)?, "64-bit mode (CPUID 0x80000001)")
+}
+
+#[test]
+fn files_that_grub_does_not_find_or_that_are_cut_off_fail_their_vms_and_a_wrong_line_is_told() -> Result<()> {
+    let vm = |name: &str, file: &str| {
+        format!("[[vm]]\nname = \"{name}\"\nmemory = \"32M\"\nkernel = \"{file}\"\n\n")
+    };
+    let config =
+        "[node]\nname = \"n1\"\nspeed = 9\n\n".to_string() + &vm("gone", "gone.bin") + &vm("cut", "cut.bin");
+    let kernel = prepared()?.debian.kernel();
+    let kernel = fs::read(&kernel).context(|| format!("cannot read {}", kernel.display()))?;
+    let volume = Volume::new(config)?
+        .file("gone.bin", [1])
+        .file("cut.bin", &kernel[..600])
+        .edit_iso("'/gone.bin' 'gone.bin'", "'/gone.old' 'gone.bin'");
+    let mut node = node::power_on_from_cd(&volume, |qemu| qemu.firmware(Firmware::Bios))?;
+    let boot = node.wait_for_prompt()?;
+    if !boot.contains("gone.old' not found") || !boot.contains("gone.bin: no module has this name") {
+        return Err(Failure::new(format!("neither GRUB nor the entry says so:\n{boot}")));
+    }
+    for (vm, file) in [("gone", "gone.bin"), ("cut", "cut.bin")] {
+        let row = node.wait_for_state(vm, "failed")?.join(" ");
+        if !row.contains(file) {
+            return Err(Failure::new(format!("{vm} does not name {file}: {row}")));
+        }
+    }
+    node.expect("log", "purevisor.toml:3: ")?;
+    node.power_off()
 }
 
 #[test]

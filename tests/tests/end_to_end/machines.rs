@@ -5,7 +5,7 @@ use tests::node::{self, Node};
 use tests::rig::Rig;
 use tests::volume::Volume;
 use xtask::failure::{Failure, Result};
-use xtask::rig::{Machine, Qemu};
+use xtask::rig::{Firmware, Machine, Qemu};
 
 /// A guest of two processors that reports and powers off.
 fn volume(more: &str) -> Result<Volume> {
@@ -91,6 +91,43 @@ fn bochs_starts_the_node_by_bios_and_grub_on_one_processor_and_on_two() -> Resul
         let mut node = node::power_on_in(Rig::Bochs { cpus }, &Volume::new(NODE)?)?;
         let boot = node.wait_for_prompt()?;
         for expected in [&format!("CPUs: {cpus} of {cpus} run"), "W^X holds"] {
+            if !boot.contains(expected) {
+                return Err(Failure::new(format!("\"{expected}\" is not said at boot{}", node.tail())));
+            }
+        }
+        node.power_off()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn the_iso_image_runs_a_guest_as_a_cd_by_bios_and_by_uefi() -> Result<()> {
+    for (firmware, machine) in [(Firmware::Bios, Machine::Pc), (Firmware::Uefi, Machine::Q35)] {
+        let shape = |qemu: Qemu| qemu.firmware(firmware).machine(machine).memory_mib(512);
+        let mut node = node::power_on_from_cd(&volume("")?, shape)?;
+        let boot = node.wait_for_prompt()?;
+        check(&mut node, &boot, 2, "boot: started by GRUB")?;
+        node.power_off()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn the_iso_image_boots_as_a_cd_and_as_a_disk_whatever_the_firmware_and_the_chipset() -> Result<()> {
+    let volume = Volume::new(NODE)?;
+    for (is_cd, firmware, machine) in [
+        (true, Firmware::Bios, Machine::Q35),
+        (false, Firmware::Bios, Machine::Q35),
+        (false, Firmware::Bios, Machine::Pc),
+        (false, Firmware::Uefi, Machine::Q35),
+    ] {
+        let shape = |qemu: Qemu| qemu.firmware(firmware).machine(machine);
+        let mut node = match is_cd {
+            true => node::power_on_from_cd(&volume, shape)?,
+            false => node::power_on_from_iso_disk(&volume, shape)?,
+        };
+        let boot = node.wait_for_prompt()?;
+        for expected in ["boot: started by GRUB", " characters", "W^X holds"] {
             if !boot.contains(expected) {
                 return Err(Failure::new(format!("\"{expected}\" is not said at boot{}", node.tail())));
             }

@@ -43,8 +43,9 @@ const MODULES: [&str; 12] = [
     "reboot",
     "halt",
 ];
-/// A BIOS's disks, its screen in text and in graphics modes, COM1.
-const BIOS_MODULES: [&str; 5] = ["biosdisk", "vga", "vbe", "terminal", "serial"];
+/// A BIOS's disks, its screen in text and in graphics modes, COM1; and what a processor without 64-bit mode is
+/// told with.
+const BIOS_MODULES: [&str; 7] = ["biosdisk", "vga", "vbe", "terminal", "serial", "cpuid", "read"];
 /// UEFI's screen. Its console and disks are in GRUB's core, and COM1 is the firmware's business.
 const EFI_MODULES: [&str; 1] = ["efi_gop"];
 
@@ -141,6 +142,12 @@ fn grub_cfg(files: &[String]) -> String {
              if serial --unit=0 --speed=115200; then\n        \
                  terminal_input console serial\n        \
                  terminal_output console serial\n    \
+             fi\n    \
+             if ! cpuid -l; then\n        \
+                 echo 'boot: the processor does not have 64-bit mode, which PureVisor needs'\n        \
+                 echo 'boot: stopped; press Enter to restart the machine'\n        \
+                 read\n        \
+                 reboot\n    \
              fi\n\
          fi\n\
          echo 'PureVisor: GRUB loads the boot files'\n",
