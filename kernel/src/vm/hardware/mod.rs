@@ -7,7 +7,7 @@ mod svm;
 mod vmx;
 
 use crate::cpu::control;
-use crate::cpu::registers::{Msr, cpuid, rdmsr};
+use crate::cpu::registers::cpuid;
 use crate::memory::{HEAP, NoMemory, ThisCpu};
 use alloc::format;
 use alloc::string::String;
@@ -34,7 +34,7 @@ pub struct Virtualization {
     kind: Kind,
     /// How extended state is saved.
     pub format: SaveFormat,
-    /// Revision of the microcode.
+    /// Revision of the microcode, as guests see it.
     pub patch_level: u64,
 }
 
@@ -102,7 +102,11 @@ pub fn virtualization() -> Result<&'static Virtualization, Missing> {
             (Err(missing), _) => return Err(Missing::Svm(missing)),
         };
         let format = save_format(matches!(kind, Kind::Vmx(_)));
-        Ok(Virtualization { kind, format, patch_level: patch_level() })
+        let patch_level = match kind {
+            Kind::Svm(_) => svm::patch_level(),
+            Kind::Vmx(_) => vmx::PATCH_LEVEL,
+        };
+        Ok(Virtualization { kind, format, patch_level })
     });
     found.as_ref().map_err(|missing| *missing)
 }
@@ -134,15 +138,6 @@ fn save_format(intel: bool) -> SaveFormat {
     // The area is as large as all of the host's components need, of which guests get a part.
     let bytes = if xcr0 == 0 { SaveFormat::FXSAVE_BYTES } else { cpuid(0xd, 0).ecx };
     SaveFormat { xcr0, bytes, tsc_aux, x87_pointers }
-}
-
-/// IA32_BIOS_SIGN_ID (SDM vol. 3A, 9.11.7), which AMD calls PATCH_LEVEL.
-fn patch_level() -> u64 {
-    #[allow(unsafe_code)] // RDMSR
-    // SAFETY: every x86-64 CPU has the register.
-    unsafe {
-        rdmsr(Msr(0x8b))
-    }
 }
 
 /// What the calling CPU keeps to run guests.

@@ -14,6 +14,8 @@ use vmm::svm::{self, Features, Missing, PermissionMaps, Processor, has_predictio
 const VM_CR: Msr = Msr(0xc001_0114);
 /// VM_HSAVE_PA (APM vol. 2, 15.30.4).
 const VM_HSAVE_PA: Msr = Msr(0xc001_0117);
+/// PATCH_LEVEL (APM vol. 2, appendix A).
+const PATCH_LEVEL: Msr = Msr(0x8b);
 const EFER_SVME: u64 = 1 << 12;
 
 /// What the CPUs have.
@@ -32,6 +34,12 @@ pub fn find() -> Result<Found, Missing> {
     let (features, asids) = svm::check(leaf, || unsafe { rdmsr(VM_CR) })?;
     let maps = crate::memory::kernel_physical(core::ptr::from_ref(&MAPS).cast());
     Ok(Found { features, asids, maps })
+}
+
+/// Revision of the microcode.
+pub fn patch_level() -> u64 {
+    // SAFETY: every CPU with SVM has the register.
+    unsafe { rdmsr(PATCH_LEVEL) }
 }
 
 /// The largest page of nested tables: they have the format of the host's own.

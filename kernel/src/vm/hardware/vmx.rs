@@ -15,6 +15,9 @@ use mm::paging::PageSize;
 use vmm::vmx::{self, Capabilities, HostState, PermissionMaps, Processor, has_prediction_barrier};
 
 const FEATURE_CONTROL: Msr = Msr(0x3a);
+/// Revision of the microcode in guests. The register of the host's CPU needs a ritual before each read, and not
+/// every emulated CPU has it; guests only look whether it is one of those with known faults.
+pub const PATCH_LEVEL: u64 = 1 << 32;
 const CR4_VMXE: u64 = 1 << 13;
 
 /// What the CPUs have.
