@@ -117,21 +117,29 @@ fn a_processor_without_64_bit_mode_is_refused_by_grub_and_by_the_entry() -> Resu
 
 #[test]
 fn files_that_grub_does_not_find_or_that_are_cut_off_fail_their_vms_and_a_wrong_line_is_told() -> Result<()> {
+    // What FAT's names can hold, and GRUB's script or its command lines could trip over.
+    const ODD: &str = "it's a = $1 & {é;#} [x] ~ü^%.bin";
     let vm = |name: &str, file: &str| {
         format!("[[vm]]\nname = \"{name}\"\nmemory = \"32M\"\nkernel = \"{file}\"\n\n")
     };
-    let config =
-        "[node]\nname = \"n1\"\nspeed = 9\n\n".to_string() + &vm("gone", "gone.bin") + &vm("cut", "cut.bin");
+    let config = "[node]\nname = \"n1\"\nspeed = 9\n\n".to_string()
+        + &vm("gone", "gone.bin")
+        + &vm("cut", "cut.bin")
+        + &vm("odd", ODD);
     let kernel = prepared()?.debian.kernel();
     let kernel = fs::read(&kernel).context(|| format!("cannot read {}", kernel.display()))?;
     let volume = Volume::new(config)?
         .file("gone.bin", [1])
         .file("cut.bin", &kernel[..600])
+        .file(ODD, &kernel[..1200])
         .edit_iso("'/gone.bin' 'gone.bin'", "'/gone.old' 'gone.bin'");
     let mut node = node::power_on_from_cd(&volume, |qemu| qemu.firmware(Firmware::Bios))?;
     let boot = node.wait_for_prompt()?;
     if !boot.contains("gone.old' not found") || !boot.contains("gone.bin: no module has this name") {
         return Err(Failure::new(format!("neither GRUB nor the entry says so:\n{boot}")));
+    }
+    if !boot.contains(&format!("boot: {ODD}: 2 KiB")) {
+        return Err(Failure::new(format!("the file with the odd name is not found:\n{boot}")));
     }
     for (vm, file) in [("gone", "gone.bin"), ("cut", "cut.bin")] {
         let row = node.wait_for_state(vm, "failed")?.join(" ");

@@ -99,6 +99,60 @@ fn the_disk_image_satisfies_sgdisk_and_fsck_and_holds_the_same_files() {
 }
 
 #[test]
+fn the_iso_image_holds_the_files_under_their_names_and_an_entry_for_each_firmware() {
+    const ODD: &str = "guests/it's a = $1 & ü.bin";
+    let scratch = Scratch::new();
+    let config = scratch.put("my.toml", format!("[[vm]]\nkernel = \"{ODD}\"\n").as_bytes());
+    scratch.put(ODD, &[7; 3_000_001]);
+    let out = scratch.0.join("out");
+    let image = iso::write(&Contents::of(&config).unwrap(), &scratch.built(), &out).unwrap();
+    assert_eq!(fs::read_dir(&out).unwrap().count(), 1);
+
+    let xorriso = |args: &[&str]| {
+        let output =
+            Command::new("xorriso").args(["-osirrox", "on", "-indev"]).arg(&image).args(args).output();
+        let output = output.expect("xorriso is there after 'cargo xtask setup'");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let report = xorriso(&["-report_el_torito", "plain", "-report_system_area", "plain"]);
+    let entry = |platform: &str| {
+        report
+            .lines()
+            .any(|line| line.starts_with("El Torito boot img") && line.contains(&format!(" {platform} ")))
+    };
+    assert!(entry("BIOS") && entry("UEFI") && report.contains("grub2-mbr"), "{report}");
+    // The partition's type, EFI system, as it is on disk (UEFI 2.10, 5.3.3).
+    assert!(report.contains("28732ac11ff8d211ba4b00a0c93ec93b"), "{report}");
+
+    let files = scratch.0.join("files");
+    xorriso(&["-extract", "/", files.to_str().unwrap()]);
+    let read = |path: &str| fs::read(files.join(path)).unwrap();
+    assert_eq!(read("purevisor/multiboot2.elf"), b"entry");
+    assert_eq!(read("purevisor/kernel.elf"), b"kernel");
+    assert_eq!(read("purevisor.toml"), fs::read(&config).unwrap());
+    assert_eq!(read(ODD), [7; 3_000_001]);
+    assert!(
+        String::from_utf8(read("boot/grub/grub.cfg"))
+            .unwrap()
+            .contains("multiboot2 /purevisor/multiboot2.elf")
+    );
+}
+
+#[test]
+fn a_failed_iso_image_leaves_the_one_that_was_there() {
+    let scratch = Scratch::new();
+    let contents = Contents::of(&scratch.put("my.toml", b"")).unwrap();
+    let built = scratch.built();
+    let image = iso::write(&contents, &built, &scratch.0).unwrap();
+    let before = fs::read(&image).unwrap();
+    let missing = Artifacts { entry: scratch.0.join("no such file"), ..built };
+    let error = iso::write(&contents, &missing, &scratch.0).unwrap_err().to_string();
+    assert!(error.contains("no such file"), "{error}");
+    assert!(fs::read(&image).unwrap() == before);
+}
+
+#[test]
 fn a_file_that_is_not_there_is_named_with_its_line_and_nothing_is_written() {
     let scratch = Scratch::new();
     let config = scratch.put("my.toml", CONFIG.as_bytes());
