@@ -31,10 +31,28 @@ pub fn cpuid(leaf: u32) {
     }
 }
 
-/// A hypercall of this number, without arguments.
+/// Whether the processor is Intel's, whose hypercall is another instruction.
+pub fn is_intel() -> bool {
+    let vendor: u32;
+    // SAFETY: as above.
+    unsafe {
+        asm!("mov r8, rbx", "cpuid", "mov rbx, r8",
+             inout("eax") 0 => _, inout("ecx") 0 => vendor, out("edx") _, out("r8") _, options(nostack));
+    }
+    vendor == u32::from_le_bytes(*b"ntel")
+}
+
+/// A hypercall of this number, without arguments, on an Intel processor.
+#[inline(always)]
+pub fn vmcall(number: u64) {
+    // SAFETY: no such number does anything to memory.
+    unsafe { asm!("vmcall", inout("rax") number => _, options(nostack, preserves_flags)) };
+}
+
+/// The same on an AMD processor.
 #[inline(always)]
 pub fn vmmcall(number: u64) {
-    // SAFETY: no such number does anything to memory.
+    // SAFETY: as above.
     unsafe { asm!("vmmcall", inout("rax") number => _, options(nostack, preserves_flags)) };
 }
 

@@ -53,11 +53,16 @@ sync; poweroff -f
 
 /// The guest without an operating system, on the node's console.
 pub(super) fn bare(built: &Artifacts) -> Result<Medium> {
-    let program = build("bench-bare", "x86_64-unknown-none", "image", &[])?;
-    let volume = Volume::new("bare")?;
-    volume.copy("kernel.elf", &program)?;
-    let vm = format!("[[vm]]\nname = \"{NAME}\"\nmemory = \"256M\"\nkernel = \"kernel.elf\"\n");
-    volume.write(built, &format!("{ATTACHED}{vm}"))
+    Volume::with_bare()?.write(built, &bare_config())
+}
+
+/// The same on a CD, for the machine with VT-x.
+pub(super) fn bare_iso(built: &Artifacts) -> Result<PathBuf> {
+    Volume::with_bare()?.write_iso(built, &bare_config())
+}
+
+fn bare_config() -> String {
+    format!("{ATTACHED}[[vm]]\nname = \"{NAME}\"\nmemory = \"256M\"\nkernel = \"kernel.elf\"\n")
 }
 
 /// The Linux guest whose program measures, on the node's console.
@@ -104,6 +109,14 @@ impl Volume {
         workspace::target_folder(&format!("bench/{name}")).map(Self)
     }
 
+    /// With the program that runs without an operating system.
+    fn with_bare() -> Result<Self> {
+        let program = build("bench-bare", "x86_64-unknown-none", "image", &[])?;
+        let volume = Self::new("bare")?;
+        volume.copy("kernel.elf", &program)?;
+        Ok(volume)
+    }
+
     /// With the guest's kernel and an initramfs that can do all that [`INIT`] knows.
     fn with_linux(name: &str, guest: &Guest) -> Result<Self> {
         // The C library goes into the program. The compiler driver is there: Rust itself links by it.
@@ -131,9 +144,16 @@ impl Volume {
     }
 
     fn write(&self, built: &Artifacts, config: &str) -> Result<Medium> {
+        image::write(&self.contents(config)?, built, &self.0).map(|image| Medium::Disk(image.disk))
+    }
+
+    fn write_iso(&self, built: &Artifacts, config: &str) -> Result<PathBuf> {
+        image::iso::write(&self.contents(config)?, built, &self.0)
+    }
+
+    fn contents(&self, config: &str) -> Result<Contents> {
         self.put("purevisor.toml", config.as_bytes())?;
-        let contents = Contents::of(&self.0.join("purevisor.toml"))?;
-        image::write(&contents, built, &self.0).map(|image| Medium::Disk(image.disk))
+        Contents::of(&self.0.join("purevisor.toml"))
     }
 }
 
@@ -194,7 +214,7 @@ mod tests {
     fn the_configurations_have_no_mistakes() {
         let linux = format!("{ATTACHED}{}", linux_vm(NAME, 1, "256M", "exits"));
         let many: String = (0..9).map(|n| linux_vm(&format!("{NAME}{n}"), 4, "128M", "stay")).collect();
-        for (text, vms) in [(linux, 1), (many, 9)] {
+        for (text, vms) in [(bare_config(), 1), (linux, 1), (many, 9)] {
             let parsed = Config::parse(text.as_bytes());
             assert_eq!(parsed.problems, []);
             assert_eq!(parsed.config.vms.len(), vms);

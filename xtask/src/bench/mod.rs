@@ -1,7 +1,8 @@
 //! `cargo xtask bench`: what PureVisor costs, beside what is aimed at and what KVM needs.
 //!
 //! Exits and the guest's boot are counted in instructions: the machine is emulated so that one tick of its
-//! time-stamp counter is one instruction of guest and hypervisor ([`crate::rig::Qemu::counted`]). Such
+//! time-stamp counter is one instruction of guest and hypervisor ([`crate::rig::Qemu::counted`]; in
+//! [`crate::rig::Bochs`] it always is). Such
 //! figures are exact; they depend neither on this computer nor on what else it does. Only
 //! `node.ready` is a time.
 //!
@@ -64,6 +65,9 @@ pub fn command(mut args: Args) -> Result<ExitCode> {
     if wanted(Group::Bare) {
         values.extend(counter.lines(&guests::bare(&built)?, "bare")?);
     }
+    if wanted(Group::Vmx) {
+        values.extend(counter.vmx_lines(&guests::bare_iso(&built)?)?);
+    }
     if wanted(Group::Linux) {
         values.extend(counter.lines(&guests::linux(&built, &guest)?, "linux")?);
     }
@@ -89,7 +93,9 @@ fn selected(quick: bool, only: Option<&str>) -> Result<Vec<&'static Metric>> {
     let metrics: Vec<_> = CATALOGUE
         .iter()
         .filter(|metric| only.is_none_or(|only| metric.name.starts_with(only)))
-        .filter(|metric| !quick || matches!(metric.group, Group::Bare | Group::Image | Group::Node))
+        .filter(|metric| {
+            !quick || matches!(metric.group, Group::Bare | Group::Vmx | Group::Image | Group::Node)
+        })
         .collect();
     if metrics.is_empty() {
         let names: Vec<_> = CATALOGUE.iter().map(|metric| metric.name).collect();

@@ -18,6 +18,7 @@
 //!   machine can't start anew after a reset.
 //! - The time-stamp counter counts instructions, [`HERTZ`] of them a second, and devices follow it: the machine's
 //!   seconds have no relation to ours. What it executes is the same in each run, until a key is typed.
+//! - It lacks MSRs that every processor with VT-x has (IA32_BIOS_SIGN_ID): unknown ones read 0.
 //! - It has at most 2 processors and 512 MiB here, a BIOS and IDE. No UEFI.
 use super::Scratch;
 use super::emulator::{Emulator, End};
@@ -150,7 +151,7 @@ impl Bochs {
              display_library: term\n\
              vga: extension=none, update_freq=1, realtime=0\n\
              megs: {MEMORY_MIB}\n\
-             cpu: model=corei7_skylake_x, count={cpus}, ips={HERTZ}, reset_on_triple_fault=0, ignore_bad_msrs=0\n\
+             cpu: model=corei7_skylake_x, count={cpus}, ips={HERTZ}, reset_on_triple_fault=0, ignore_bad_msrs=1\n\
              clock: sync={sync}, time0=utc\n\
              romimage: file={BIOS}\n\
              vgaromimage: file={VGA_BIOS}\n\
