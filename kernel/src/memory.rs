@@ -99,7 +99,7 @@ impl fmt::Display for MemoryError {
             Self::Map(e) => e.fmt(f),
             Self::Tables(e) => write!(f, "the loader's page tables: {e}"),
             Self::DirectMap(end) => {
-                write!(f, "the loader mapped physical memory up to {end:#x} only: boot.efi is damaged")
+                write!(f, "the loader mapped physical memory up to {end:#x} only: it is damaged")
             }
         }
     }

@@ -10,11 +10,11 @@
 //!
 //! # State of the machine at the kernel's entry point
 //!
-//! - 64-bit long mode, interrupts disabled, one CPU running, boot services gone.
+//! - 64-bit long mode, interrupts disabled, one CPU running, the firmware's services gone.
 //! - `EFER.NXE` and `CR0.WP` set; `CR3` is [`BootInfo::page_table`], of four levels. `CR4` is PAE,
 //!   OSFXSR and OSXMMEXCPT, and nothing else.
-//! - `GDTR`, `IDTR` and the segment registers are still the firmware's, and their tables lie in memory
-//!   that the map calls usable: the kernel loads its own before it lets anything else use memory, and
+//! - `GDTR`, `IDTR` and the segment registers are still the firmware's or the loader's, and their tables, if
+//!   there are any, lie in memory that the map calls usable: the kernel loads its own before it lets anything else use memory, and
 //!   before anything can fault.
 //! - Mapped: all of physical memory (RAM and the 32-bit MMIO hole) at [`DIRECT_MAP`], writable, not
 //!   executable; the kernel image's segments at their linked addresses, each with only the rights its
