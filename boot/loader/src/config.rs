@@ -16,6 +16,11 @@ pub const FILE_KEYS: [&str; 2] = ["kernel", "initrd"];
 /// A string value that begins with this names a boot file, under any key.
 pub const FILE_PREFIX: &str = "file:";
 
+/// A longer text names no files: the kernel refuses it as a whole.
+pub const MAX_BYTES: usize = 1 << 20;
+/// More files are not brought into memory; the kernel says whose machines lack them.
+pub const MAX_FILES: usize = 1000;
+
 /// A file that the configuration names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NamedFile {
@@ -25,9 +30,13 @@ pub struct NamedFile {
     pub path: String,
 }
 
-/// The files named in `text`, each path once, in the order of appearance.
+/// The files named in `text`, each path once, in the order of appearance; the first [`MAX_FILES`] of them, and
+/// none of a text of more than [`MAX_BYTES`].
 pub fn named_files(text: &str) -> Vec<NamedFile> {
     let mut files: Vec<NamedFile> = Vec::new();
+    if text.len() > MAX_BYTES {
+        return files;
+    }
     let mut scan = Scan { rest: text.chars().peekable(), line: 1 };
     // What stood before the current token: a possible key, or a key with its equals sign.
     let mut before = Before::Nothing;
@@ -47,6 +56,7 @@ pub fn named_files(text: &str) -> Vec<NamedFile> {
                 };
                 if let Some(path) = named
                     && !path.is_empty()
+                    && files.len() < MAX_FILES
                     && !files.iter().any(|f| f.path == path)
                 {
                     files.push(NamedFile { line, path: path.into() });
@@ -255,6 +265,15 @@ mod tests {
         assert_eq!(paths("[[vm]\nname = \"a\nkernel = \"k\"\nmemory = = 3\ninitrd = \"i\"\n"), ["k", "i"]);
         assert_eq!(paths("kernel = vmlinuz\ninitrd = \"i\""), ["i"]);
         assert_eq!(paths("kernel =\n\"not a value any more\""), [""; 0]);
+    }
+
+    #[test]
+    fn a_flood_of_names_is_cut_off_and_a_text_that_the_kernel_refuses_names_nothing() {
+        use alloc::format;
+        let many: String = (0..50_000).map(|n| format!("'file:{n}' ")).collect();
+        assert_eq!(named_files(&many).len(), MAX_FILES);
+        let long = String::from("kernel = 'k'\n#") + &"x".repeat(MAX_BYTES);
+        assert_eq!(paths(&long), [""; 0]);
     }
 
     #[test]

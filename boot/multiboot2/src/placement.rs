@@ -14,8 +14,8 @@ pub const FLOOR: u64 = 1 << 20;
 pub const CEILING: u64 = 4 << 30;
 /// The entry's heap has no more than this, nor more than a quarter of the largest piece of free memory.
 const MOST_HEAP: u64 = 32 << 20;
-/// With less than this it could not work.
-const LEAST_HEAP: u64 = 1 << 20;
+/// With this it can read any kernel's headers and any configuration that is not refused by its length.
+const LEAST_HEAP: u64 = 8 << 20;
 
 /// The free extents among `regions`, in their order.
 fn free(regions: impl Iterator<Item = MemoryRegion>) -> impl Iterator<Item = Extent> {
@@ -132,8 +132,8 @@ mod tests {
         let large = region(16 * MIB, 1024 * MIB, MemoryKind::USABLE);
         let heap_of = |regions: Vec<MemoryRegion>| heap(regions.into_iter());
         assert_eq!(heap_of(vec![large]), Some(Extent { base: 992 * MIB, len: 32 * MIB }));
-        let small = region(16 * MIB, 24 * MIB, MemoryKind::USABLE);
-        assert_eq!(heap_of(vec![small]), Some(Extent { base: 22 * MIB, len: 2 * MIB }));
+        let small = region(16 * MIB, 64 * MIB, MemoryKind::USABLE);
+        assert_eq!(heap_of(vec![small]), Some(Extent { base: 52 * MIB, len: 12 * MIB }));
         assert_eq!(heap_of(map()), None);
         assert_eq!(heap_of(vec![]), None);
     }

@@ -1,10 +1,13 @@
 //! The machines that PureVisor runs on.
 use crate::{NODE, debian};
+use std::fs;
 use tests::guest;
 use tests::node::{self, Node};
+use tests::prepared::prepared;
 use tests::rig::Rig;
 use tests::volume::Volume;
-use xtask::failure::{Failure, Result};
+use xtask::artifacts::Artifacts;
+use xtask::failure::{Context, Failure, Result};
 use xtask::rig::{Firmware, Machine, Qemu};
 
 /// A guest of two processors that reports and powers off.
@@ -135,6 +138,26 @@ fn the_iso_image_boots_as_a_cd_and_as_a_disk_whatever_the_firmware_and_the_chips
         node.power_off()?;
     }
     Ok(())
+}
+
+#[test]
+fn the_entry_runs_wherever_grub_puts_it() -> Result<()> {
+    let built = &prepared()?.built;
+    let mut entry = fs::read(&built.entry).context(|| "cannot read the entry")?;
+    // What its header asks for (Multiboot2 2.0, 3.1.12): lowest and highest address, alignment, preference.
+    let wish = |lowest: u32| [lowest, u32::MAX, 2 << 20, 1].map(u32::to_le_bytes).concat();
+    let at = entry.windows(16).position(|bytes| bytes == wish(1 << 20));
+    let at = at.ok_or_else(|| Failure::new("the entry's header does not ask for a place"))?;
+    entry[at..at + 16].copy_from_slice(&wish(100 << 20));
+    let path = built.entry.with_file_name("moved-entry.elf");
+    fs::write(&path, entry).context(|| "cannot write the moved entry")?;
+    let volume = Volume::new(NODE)?.artifacts(Artifacts { entry: path, ..built.clone() });
+    let mut node = node::power_on_from_cd(&volume, |qemu| qemu.firmware(Firmware::Bios))?;
+    let boot = node.wait_for_prompt()?;
+    if !boot.contains(" at 0x6400000") || !boot.contains("W^X holds") {
+        return Err(Failure::new(node.tail()));
+    }
+    node.power_off()
 }
 
 #[test]

@@ -102,7 +102,7 @@ fn prepare(magic: u32, base: u64, own: &Own) -> Result<Prepared, Refusal> {
     }
     let (information, information_range) = read_information(base)?;
     output::use_screen(information.screen());
-    say(format_args!("started by {}", information.loader()));
+    say(format_args!("started by {} at {:#x}", information.loader(), own.range.start));
     if information.boot_services_run() {
         return Err(Refusal::BootServices);
     }
@@ -145,8 +145,10 @@ fn prepare(magic: u32, base: u64, own: &Own) -> Result<Prepared, Refusal> {
         }
     };
     // SAFETY: as for the kernel's file.
-    let text = String::from_utf8_lossy(unsafe { memory::bytes(configuration.clone()) });
-    let named = config::named_files(&text);
+    let text = unsafe { memory::bytes(configuration.clone()) };
+    // A longer one names nothing, and its conversion might not fit into the heap.
+    let text = if text.len() > config::MAX_BYTES { &[] } else { text };
+    let named = config::named_files(&String::from_utf8_lossy(text));
     let files = boot_files::find(information, &named, &mut placement)?;
     say(format_args!(
         "kernel {} KiB at {:#x}, {} files, {} MiB",
