@@ -110,6 +110,9 @@ pub enum Screen {
     },
 }
 
+/// The VGA's text mode 3, in which a BIOS leaves the screen.
+pub const VGA_TEXT: Screen = Screen::Text { base: 0xb_8000, columns: 80, rows: 25, pitch: 160 };
+
 /// Boot information that is whole.
 #[derive(Clone, Copy, Debug)]
 pub struct Information<'a> {
@@ -204,9 +207,13 @@ impl<'a> Information<'a> {
         self.first(TagKind::BOOT_SERVICES).is_some()
     }
 
-    /// The screen.
+    /// The screen. A BIOS machine of which nothing is told is in the text mode that GRUB found it in.
     pub fn screen(self) -> Screen {
-        self.first(TagKind::FRAMEBUFFER).map_or(Screen::None, screen)
+        match self.first(TagKind::FRAMEBUFFER) {
+            Some(body) => screen(body),
+            None if self.first(TagKind::EFI_MEMORY).is_none() => VGA_TEXT,
+            None => Screen::None,
+        }
     }
 }
 
