@@ -101,7 +101,8 @@ pub trait Backend: Registers {
     fn set_cr0(&mut self, value: Cr0);
     /// Replaces CR2.
     fn set_cr2(&mut self, value: u64);
-    /// Sets BS in DR6: the debug exception that follows is a single step's.
+    /// Sets BS in DR6: the debug exception that follows is a single step's. As any, it ends general detect (GD
+    /// in DR7).
     fn set_dr6_single_step(&mut self);
     /// Replaces CR3 and drops its translations.
     fn set_cr3(&mut self, value: u64);

@@ -388,6 +388,8 @@ impl Backend for SvmVcpu {
 
     fn set_dr6_single_step(&mut self) {
         self.vmcb.save.dr6 |= 1 << 14;
+        // General detect ends with any #DB (APM vol. 2, 13.1.1.4).
+        self.vmcb.save.dr7 &= !(1 << 13);
         self.change(Clean::DEBUG_REGISTERS);
     }
 

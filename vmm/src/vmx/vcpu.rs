@@ -38,7 +38,6 @@ const DEBUGCTL_BTF: u64 = 1 << 1;
 
 /// Bits of DR6 that the exit for a #DB tells (SDM vol. 3C, table 27-1): B0 to B3, BD, BS.
 const DR6_CAUSES: u64 = 0x600f;
-const DR6_BD: u64 = 1 << 13;
 const DR6_BS: u64 = 1 << 14;
 const DR7_GD: u64 = 1 << 13;
 
@@ -276,13 +275,20 @@ impl VmxVcpu {
         }
     }
 
-    /// Does to DR6 and DR7 what delivery of a #DB would have done (SDM vol. 3C, 27.1).
+    /// Does to DR6 what the #DB would have done that exited (SDM vol. 3C, 27.1).
     fn take_debug_exception(&mut self) {
         let causes = self.vmcs.read(Field::EXIT_QUALIFICATION) & DR6_CAUSES;
         self.beside.set_dr6(self.beside.dr6() & !0xf | causes);
-        if causes & DR6_BD != 0 {
-            let dr7 = self.vmcs.get(Kept::DR7);
-            self.vmcs.set(Kept::DR7, dr7 & !DR7_GD);
+    }
+
+    /// Does to DR7 and IA32_DEBUGCTL what delivery of any #DB does, but for injected ones (SDM vol. 3B, 17.2.4 and
+    /// 17.4.1): its handler can write debug registers, and steps by instructions.
+    fn enter_debug_handler(&mut self) {
+        for (kept, bit) in [(Kept::DR7, DR7_GD), (Kept::DEBUGCTL, DEBUGCTL_BTF)] {
+            let value = self.vmcs.get(kept);
+            if value & bit != 0 {
+                self.vmcs.set(kept, value & !bit);
+            }
         }
     }
 
@@ -498,6 +504,9 @@ impl Backend for VmxVcpu {
             Event::Exception(exception) => {
                 if let Some(address) = exception.fault_address {
                     self.set_cr2(address);
+                }
+                if exception.vector == Vector::DB {
+                    self.enter_debug_handler();
                 }
                 self.tell_single_step();
                 self.cr0().contains(Cr0::PE)

@@ -160,17 +160,21 @@ fn moving_on_ends_the_interrupt_shadow() {
 }
 
 #[test]
-fn a_debug_exception_does_to_dr6_and_dr7_what_the_exit_left_undone() {
+fn a_debug_exception_does_what_the_exit_and_the_injection_leave_undone() {
     let (mut vcpu, mut cpu) = protected();
     vcpu.beside.set_dr6(0xffff_0ff0 | 1);
     let fields = [
         (Field::EXIT_INTERRUPTION, 0x8000_0301),
-        (Field::EXIT_QUALIFICATION, 0x2004),
+        (Field::EXIT_QUALIFICATION, 0x4004),
         (Kept::DR7.field(), 0x2400),
+        (Kept::DEBUGCTL.field(), DEBUGCTL_BTF),
     ];
     assert_eq!(exit(&mut vcpu, &mut cpu, 0, &fields), Exit::Exception(Exception::DB));
-    assert_eq!((vcpu.beside.dr6(), vcpu.vmcs.get(Kept::DR7)), (0xffff_2ff4, 0x400));
+    assert_eq!(vcpu.beside.dr6(), 0xffff_4ff4);
     assert_eq!(vcpu.next_rip(), None);
+    vcpu.inject(Event::Exception(Exception::DB));
+    exit(&mut vcpu, &mut cpu, 10, &[]);
+    assert_eq!((vcpu.vmcs.model(Kept::DR7.field()), vcpu.vmcs.model(Kept::DEBUGCTL.field())), (0x400, 0));
 }
 
 #[test]
