@@ -169,11 +169,11 @@ pub mod tests {
         0x0003_ffff_0000_11fb,
     ];
 
-    /// Bochs' model of one.
+    /// What Bochs 2.7 says as `corei7_skylake_x`.
     pub const BOCHS: [u64; 5] = [
-        0x0000_00ff_0000_0016,
-        0xfff9_fffe_0400_6172,
-        0x0213_7fff_0000_0000,
+        0x0000_007f_0000_0016,
+        0xf7f9_fffe_0400_6172,
+        0x0217_7fff_0000_0000,
         0x007f_ffff_0003_6dfb,
         0x0000_ffff_0000_11fb,
     ];
