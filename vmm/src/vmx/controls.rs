@@ -59,6 +59,8 @@ pub const INTERRUPT_WINDOW: u32 = 1 << 2;
 pub const NMI_WINDOW: u32 = 1 << 22;
 /// VM-entry control: the guest is in long mode.
 pub const IA32E_MODE_GUEST: u32 = 1 << 9;
+/// Pin-based control: activate VMX-preemption timer.
+pub const PREEMPTION_TIMER: u32 = 1 << 6;
 /// Secondary controls that the back end asks for.
 pub const VPID: u32 = 1 << 5;
 /// PAUSE-loop exiting.
@@ -69,6 +71,13 @@ const TABLE: &[Row] = &[
     Row(Pin, 0, On, "external-interrupt exiting", "the host's interrupts are the host's"),
     Row(Pin, 3, On, "NMI exiting", "likewise"),
     Row(Pin, 5, On, "virtual NMIs", "the hardware knows whether the guest's NMI handler runs"),
+    Row(
+        Pin,
+        6,
+        IfThere,
+        "activate VMX-preemption timer",
+        "a guest comes back at times, whatever else fails to",
+    ),
     Row(Primary, 2, AtTimes, "interrupt-window exiting", "an interrupt waits for the guest to open"),
     Row(Primary, 3, On, "use TSC offsetting", "each VM counts from its own power-on"),
     Row(Primary, 7, On, "HLT exiting", "the CPU runs somebody else meanwhile"),
@@ -193,7 +202,7 @@ pub mod tests {
                 assert_eq!(value & !may, 0, "{group:?}");
             }
             assert!(controls.vpid());
-            assert_eq!(controls.get(Pin), 0x3f);
+            assert_eq!(controls.get(Pin), 0x7f);
             assert_eq!(controls.get(Primary) & (1 << 15 | 1 << 16 | INTERRUPT_WINDOW | NMI_WINDOW), 0);
             assert_eq!(controls.get(Entry) & IA32E_MODE_GUEST, 0);
         }

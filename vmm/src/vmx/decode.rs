@@ -45,6 +45,7 @@ impl Reason {
     pub const EPT_VIOLATION: Self = Self(48);
     pub const EPT_MISCONFIGURATION: Self = Self(49);
     pub const INVEPT: Self = Self(50);
+    pub const PREEMPTION_TIMER: Self = Self(52);
     pub const INVVPID: Self = Self(53);
     pub const WBINVD: Self = Self(54);
     pub const XSETBV: Self = Self(55);
@@ -105,7 +106,8 @@ pub fn decode(vmcs: &Vmcs, reason: Reason) -> Exit {
         Reason::WRMSR => Exit::WriteMsr,
         Reason::RDMSR => Exit::ReadMsr,
         Reason::HLT => Exit::Halt,
-        Reason::EXTERNAL_INTERRUPT => Exit::HostInterrupt,
+        // Behind the timer's end, too, all that is to be done is to let in what is pending.
+        Reason::EXTERNAL_INTERRUPT | Reason::PREEMPTION_TIMER => Exit::HostInterrupt,
         Reason::CPUID => Exit::Cpuid,
         Reason::INTERRUPT_WINDOW => Exit::InterruptWindow,
         Reason::NMI_WINDOW => Exit::NmiWindow,
@@ -342,6 +344,7 @@ mod tests {
             (40, Exit::Pause),
             (43, Exit::Unknown(43)), // TPR below threshold: there is none
             (49, Exit::Unknown(49)),
+            (52, Exit::HostInterrupt),
             (50, Exit::Forbidden(Forbidden::Other)),
             (53, Exit::Forbidden(Forbidden::Other)),
             (54, Exit::CacheFlush),

@@ -15,6 +15,7 @@ impl Field {
     pub const VMCS_LINK_POINTER: Self = Self(0x2800);
     pub const HOST_PAT: Self = Self(0x2c00);
     pub const HOST_EFER: Self = Self(0x2c02);
+    pub const PREEMPTION_TIMER: Self = Self(0x482e);
     pub const PIN_CONTROLS: Self = Self(0x4000);
     pub const EXCEPTION_BITMAP: Self = Self(0x4004);
     pub const EXIT_CONTROLS: Self = Self(0x400c);

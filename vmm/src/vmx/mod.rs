@@ -26,11 +26,13 @@
 //! once for each exit, and is written by VMWRITE only if it changed: an exit for CPUID reads reason, RIP, length,
 //! flags and interruptibility, and writes RIP.
 //!
-//! # What is not used
+//! The host's own timer ends a turn. The preemption timer, where there is one, is written once and for all: each
+//! entry starts it anew at a millisecond, which few runs of a guest reach. It is there for Bochs 2.7, where an
+//! interrupt of the host's does not end the run of a guest that was entered with interrupts off before that guest
+//! switches them on (its VM entry looks at the guest's IF before it notes that a guest runs), and for whatever
+//! else there may be that keeps an interrupt away.
 //!
-//! - The preemption timer: the host's own timer ends a turn, and is armed only when its next deadline changes;
-//!   the preemption timer would have to be written before each entry.
-//! - Interrupt delivery by APIC virtualization (not written yet): interrupts are injected by entries.
+//! Not written yet: interrupt delivery by APIC virtualization. Interrupts are injected by entries.
 //!
 //! # Speculation
 //!

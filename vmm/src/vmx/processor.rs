@@ -49,6 +49,7 @@ impl fmt::Display for Missing {
 mod msr {
     pub const FEATURE_CONTROL: u32 = 0x3a;
     pub const VMX_BASIC: u32 = 0x480;
+    pub const VMX_MISC: u32 = 0x485;
     pub const VMX_CR0_FIXED0: u32 = 0x486;
     pub const VMX_CR0_FIXED1: u32 = 0x487;
     pub const VMX_CR4_FIXED0: u32 = 0x488;
@@ -110,6 +111,8 @@ pub struct Capabilities {
     pub cr4: Fixed,
     /// EPT has pages of 1 GiB.
     pub huge_pages: bool,
+    /// The preemption timer counts the TSC's ticks shifted right by this.
+    pub timer_shift: u8,
 }
 
 /// Looks whether a CPU can be used: `cpuid(leaf)` as EAX, EBX, ECX, EDX; `msr` reads a register, and is asked
@@ -154,6 +157,7 @@ pub fn check(cpuid: impl Fn(u32) -> [u32; 4], msr: impl Fn(u32) -> u64) -> Resul
         cr0: fixed(msr::VMX_CR0_FIXED0, msr::VMX_CR0_FIXED1),
         cr4: fixed(msr::VMX_CR4_FIXED0, msr::VMX_CR4_FIXED1),
         huge_pages: translation & ept::HUGE_PAGES != 0,
+        timer_shift: (msr(msr::VMX_MISC) & 0x1f) as u8,
     })
 }
 
@@ -243,6 +247,7 @@ pub mod tests {
         let mut msrs = BTreeMap::from([
             (0x3a, 5),
             (0x480, 0x00da_0400_0000_0004),
+            (0x485, 0x7004_c1e7),
             (0x486, 0x8000_0021),
             (0x487, 0xffff_ffff),
             (0x488, 0x2000),

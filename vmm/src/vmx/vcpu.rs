@@ -1,7 +1,9 @@
 //! The back end of one vCPU: its VMCS and what the VMCS does not hold.
 use super::beside::{self, Beside};
 use super::consistency;
-use super::controls::{EXCEPTIONS, Group, IA32E_MODE_GUEST, INTERRUPT_WINDOW, NMI_WINDOW, PAUSE_LOOP};
+use super::controls::{
+    EXCEPTIONS, Group, IA32E_MODE_GUEST, INTERRUPT_WINDOW, NMI_WINDOW, PAUSE_LOOP, PREEMPTION_TIMER,
+};
 use super::decode::{self, Reason};
 use super::event;
 use super::field::{Field, Kept, LDTR, TR};
@@ -64,6 +66,8 @@ pub struct VmxVcpu {
     beside: Beside,
     virtual_apic: Box<VirtualApic>,
     capabilities: Capabilities,
+    /// What the preemption timer counts down from at each entry.
+    longest_run: u32,
     vpid: Asid,
     /// Basic reason of the last exit, with the upper bits of the field.
     reason: u32,
@@ -94,11 +98,13 @@ impl VmxVcpu {
     /// A vCPU that is to be [`Backend::reset`] before it runs.
     ///
     /// `maps` is the physical address of a [`PermissionMaps`], `nested_root` of the VM's nested page
-    /// table. `physical` tells the physical address of an object on the hypervisor's heap.
+    /// table. The guest runs for at most a millisecond without an exit, of which there are `tsc_hz` / 1000 ticks
+    /// of the TSC. `physical` tells the physical address of an object on the hypervisor's heap.
     pub fn new(
         maps: Hpa,
         nested_root: Hpa,
         capabilities: &Capabilities,
+        tsc_hz: u64,
         physical: impl Fn(*const u8) -> Hpa,
     ) -> Self {
         let virtual_apic = Box::new(VirtualApic([0; 1024]));
@@ -129,6 +135,7 @@ impl VmxVcpu {
             beside: Beside::new(),
             virtual_apic,
             capabilities: *capabilities,
+            longest_run: (tsc_hz / 1000 >> capabilities.timer_shift).clamp(1, u32::MAX.into()) as u32,
             vpid: Asid::default(),
             reason: 0,
             by_instruction: false,
@@ -177,6 +184,10 @@ impl VmxVcpu {
             // PAUSEs less than 128 ticks apart are one loop; after 4096 ticks in it the guest exits.
             self.vmcs.write(Field::PLE_GAP, 128);
             self.vmcs.write(Field::PLE_WINDOW, 4096);
+        }
+        if controls.get(Group::Pin) & PREEMPTION_TIMER != 0 {
+            // Exits do not save it, so that each entry begins with this value again.
+            self.vmcs.write(Field::PREEMPTION_TIMER, self.longest_run.into());
         }
         #[cfg(target_os = "none")]
         self.vmcs.write(Field::HOST_RIP, super::switch::exit_point as *const () as u64);

@@ -7,7 +7,8 @@ use std::string::{String, ToString};
 
 pub fn vcpu() -> (VmxVcpu, Processor) {
     let capabilities = checked(&skylake()).unwrap();
-    let mut vcpu = VmxVcpu::new(Hpa::new(0x1000), Hpa::new(0x8000), &capabilities, |_| Hpa::new(0x2000));
+    let mut vcpu =
+        VmxVcpu::new(Hpa::new(0x1000), Hpa::new(0x8000), &capabilities, 3_000_000_000, |_| Hpa::new(0x2000));
     vcpu.reset(&crate::load::reset_vector());
     let mut cpu = processor(0);
     vcpu.begin_turn(&mut cpu);
@@ -60,6 +61,15 @@ fn a_vcpu_can_be_entered_at_each_way_to_start() {
         vcpu.reset(&state);
         assert_eq!(exit(&mut vcpu, &mut cpu, 10, &[]), Exit::Cpuid, "{}", diagnosis(&vcpu));
     }
+}
+
+#[test]
+fn a_guest_that_nothing_else_interrupts_comes_back_after_a_millisecond() {
+    let (mut vcpu, mut cpu) = vcpu();
+    // The test's CPU counts every 128th tick of a TSC of 3 GHz.
+    assert_eq!(vcpu.vmcs.model(Field::PREEMPTION_TIMER), 3_000_000 >> 7);
+    assert_eq!(exit(&mut vcpu, &mut cpu, 52, &[]), Exit::HostInterrupt);
+    assert_eq!(vcpu.next_rip(), None);
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod vmx;
 use crate::cpu::control;
 use crate::cpu::registers::cpuid;
 use crate::memory::{HEAP, NoMemory, ThisCpu};
+use crate::time;
 use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -229,7 +230,8 @@ impl Vcpu {
                 Self::Svm(vmm::vcpu::Vcpu::new(back_end, shared, found.format, &host_cpuid, facts))
             }
             Kind::Vmx(kind) => {
-                let back_end = VmxVcpu::new(kind.maps, root, &kind.capabilities, physical);
+                let hertz = time::tsc_rate().hertz;
+                let back_end = VmxVcpu::new(kind.maps, root, &kind.capabilities, hertz, physical);
                 Self::Vmx(vmm::vcpu::Vcpu::new(back_end, shared, found.format, &host_cpuid, facts))
             }
         }

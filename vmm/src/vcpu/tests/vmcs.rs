@@ -111,7 +111,8 @@ fn whatever_a_guest_makes_us_write_vm_entry_takes() {
     let capabilities = checked(&skylake()).unwrap();
     for _ in 0..40 {
         let rig = Rig::new(1);
-        let back_end = VmxVcpu::new(Hpa::new(0x1000), Hpa::new(0x8000), &capabilities, |_| Hpa::new(0x2000));
+        let back_end =
+            VmxVcpu::new(Hpa::new(0x1000), Hpa::new(0x8000), &capabilities, 1 << 31, |_| Hpa::new(0x2000));
         let mut vcpu = Vcpu::new(back_end, rig.shared.clone(), format(), &host_cpuid, &facts(0, 1));
         let mut cpu = Processor::new(0, &capabilities, false, HostState::default());
         let host = TestHost::new();
