@@ -135,7 +135,7 @@ impl VmxVcpu {
             beside: Beside::new(),
             virtual_apic,
             capabilities: *capabilities,
-            longest_run: (tsc_hz / 1000 >> capabilities.timer_shift).clamp(1, u32::MAX.into()) as u32,
+            longest_run: ((tsc_hz / 1000) >> capabilities.timer_shift).clamp(1, u32::MAX.into()) as u32,
             vpid: Asid::default(),
             reason: 0,
             by_instruction: false,
