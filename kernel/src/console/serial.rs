@@ -244,15 +244,17 @@ pub fn interrupted() {
         match read(INTERRUPT_ID) & 0x0f {
             id if id & NOTHING_PENDING != 0 => break,
             0x0 => _ = read(MODEM_STATUS),
-            0x2 => {
-                let mut uart = UART.lock();
-                uart.pump();
-                uart.enable(uart.queued() > 0);
-            }
+            // Room to transmit, which is used below.
+            0x2 => {}
             0x6 => _ = read(LINE_STATUS),
             _ => receive(),
         }
     }
+    // Whatever was told: Bochs' UART forgets that there is room when it tells of a received byte, and what is
+    // queued would wait for ever.
+    let mut uart = UART.lock();
+    uart.pump();
+    uart.enable(uart.queued() > 0);
 }
 
 /// Empties the receive FIFO into the ring.
