@@ -35,6 +35,14 @@ impl Rig {
         }
     }
 
+    /// The clock that Linux takes: the TSC where CPUID says that it is invariant, else the hypervisor's.
+    pub fn guest_clock(self) -> &'static str {
+        match self {
+            Self::Qemu | Self::QemuInParallel => "kvm-clock",
+            Self::Bochs { .. } => "tsc",
+        }
+    }
+
     /// What a VM's section needs to run here.
     pub fn vm_lines(self) -> &'static str {
         match self {

@@ -28,7 +28,7 @@ fn two_guests(rig: Rig, several: u32) -> Result<()> {
         let report = node.wait_for_shell()?;
         // The kernel keeps a part for itself.
         let plausible = (mib * 1024 * 3 / 5..mib * 1024).contains(&report.memory_kib);
-        if report.cpus != vcpus || !plausible || report.clock != "kvm-clock" {
+        if report.cpus != vcpus || !plausible || report.clock != rig.guest_clock() {
             return fail(&node, format_args!("{vm} reports {report:?}"));
         }
         answers(&mut node, "nproc", &format!("{vcpus}\r"))?;
@@ -61,6 +61,16 @@ fn two_guests(rig: Rig, several: u32) -> Result<()> {
 #[test]
 fn a_guest_of_one_and_one_of_four_vcpus_run_at_once_in_parallel() -> Result<()> {
     two_guests(Rig::QemuInParallel, 4)
+}
+
+#[test]
+fn a_guest_of_one_and_one_of_two_vcpus_run_at_once_on_vt_x() -> Result<()> {
+    two_guests(Rig::Bochs { cpus: 1 }, 2)
+}
+
+#[test]
+fn a_guest_of_one_and_one_of_two_vcpus_run_at_once_on_two_processors_with_vt_x() -> Result<()> {
+    two_guests(Rig::Bochs { cpus: 2 }, 2)
 }
 
 #[test]

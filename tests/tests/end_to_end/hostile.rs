@@ -76,7 +76,12 @@ fn run_group(node: &mut Node, rig: Rig, group: Group, failures: &mut Vec<String>
             }
         }
     }
-    node.wait_for(&["PAYLOAD done"])?;
+    let [stopped, off, failed] = node::ENDS;
+    let text = node.wait_for(&["PAYLOAD done", stopped, off, failed])?;
+    if !text.ends_with("PAYLOAD done") {
+        failures.push(format!("{name}: stopped before it was done: {}", node.wait_for(&["]"])?));
+        return Ok(());
+    }
     let why = node.wait_for_vm_end()?;
     if why != "guest powered off" {
         failures.push(format!("{name}: stopped by {why}"));
@@ -134,7 +139,7 @@ fn random_instructions_end_at_most_their_own_vm(rig: Rig) -> Result<()> {
         loop {
             let progress = "of 20000";
             let [stopped, off, failed] = node::ENDS;
-            match node.wait_long(&[progress, stopped, off, failed], rig.patience() / 3) {
+            match node.wait_long(&[progress, stopped, off, failed], Duration::from_secs(45)) {
                 Ok(text) if text.ends_with(progress) => println!("{name} goes on"),
                 Ok(_) => {
                     println!("{name} ended: {}", node.wait_for(&["\n"])?.trim());
@@ -213,7 +218,7 @@ fn a_guest_that_ends_or_hangs_is_told_of_and_disturbs_nobody(rig: Rig) -> Result
                 // A storm never says ok; what does not end by itself is ended.
                 let ok = format!("PAYLOAD {name} ok");
                 let [stopped, off, failed] = node::ENDS;
-                let text = node.wait_long(&[&ok, " FAIL ", stopped, off, failed], rig.patience() / 8);
+                let text = node.wait_long(&[&ok, " FAIL ", stopped, off, failed], Duration::from_secs(15));
                 match text {
                     Ok(text) if text.ends_with(&ok) => {
                         node.wait_for_vm_end()?;

@@ -257,12 +257,30 @@ impl Scratch {
     fn new() -> Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        if number == 0 {
+            remove_leftovers()?;
+        }
         Ok(Self(workspace::target_folder(&format!("rig/{}-{number}", std::process::id()))?))
     }
 
     fn folder(&self) -> &Path {
         &self.0
     }
+}
+
+/// Removes the folders of processes that were killed before they could do so.
+fn remove_leftovers() -> Result<()> {
+    let folder = workspace::target_folder("rig")?;
+    let entries = fs::read_dir(&folder).context(|| format!("cannot read {}", folder.display()))?;
+    for entry in entries.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let owner = name.split_once('-').and_then(|(owner, _)| owner.parse::<u32>().ok());
+        if owner.is_some_and(|owner| !Path::new("/proc").join(owner.to_string()).exists()) {
+            // Whoever else tidies up at the same time may have been faster.
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+    Ok(())
 }
 
 impl Drop for Scratch {
