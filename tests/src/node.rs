@@ -56,6 +56,12 @@ pub fn power_on_in(rig: Rig, volume: &Volume) -> Result<Node> {
     })
 }
 
+/// Starts Bochs from the ISO image with a machine of another shape than the usual one of 1 processor, and waits
+/// for nothing.
+pub fn power_on_in_bochs(volume: &Volume, shape: impl FnOnce(Bochs) -> Bochs) -> Result<Node> {
+    start(volume, Rig::Bochs { cpus: 1 }, |written| shape(Bochs::new(written.iso()?)).start())
+}
+
 fn qemu(medium: Medium) -> Qemu {
     Qemu::new(medium).memory_mib(1024)
 }

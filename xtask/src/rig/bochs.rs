@@ -36,6 +36,8 @@ use std::process::{ChildStderr, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+/// The processor model: VMX with EPT, VPID and unrestricted guest.
+pub const MODEL: &str = "corei7_skylake_x";
 /// The machine's memory.
 pub const MEMORY_MIB: u32 = 512;
 /// The most processors that are tested.
@@ -54,6 +56,7 @@ const VGA_BIOS: &str = "/usr/share/bochs/VGABIOS-lgpl-latest";
 #[derive(Clone, Debug)]
 pub struct Bochs {
     iso: PathBuf,
+    model: String,
     cpus: u32,
     paced: bool,
 }
@@ -67,10 +70,15 @@ struct Started {
 }
 
 impl Bochs {
-    /// A machine with one processor of the model `corei7_skylake_x`, which has VMX with EPT and unrestricted
-    /// guest, that boots from a CD-ROM.
+    /// A machine with one processor of the model [`MODEL`] that boots from a CD-ROM.
     pub fn new(iso: impl Into<PathBuf>) -> Self {
-        Self { iso: iso.into(), cpus: 1, paced: false }
+        Self { iso: iso.into(), model: MODEL.into(), cpus: 1, paced: false }
+    }
+
+    /// The processor model, one of those that `bochs --help cpu` lists.
+    pub fn cpu(mut self, model: impl Into<String>) -> Self {
+        self.model = model.into();
+        self
     }
 
     /// The number of processors, at most [`MOST_CPUS`].
@@ -145,13 +153,13 @@ impl Bochs {
     }
 
     fn configuration(&self, port: u16) -> String {
-        let (cpus, sync) = (self.cpus, if self.paced { "slowdown" } else { "none" });
+        let (model, cpus, sync) = (&self.model, self.cpus, if self.paced { "slowdown" } else { "none" });
         format!(
             "config_interface: textconfig\n\
              display_library: term\n\
              vga: extension=none, update_freq=1, realtime=0\n\
              megs: {MEMORY_MIB}\n\
-             cpu: model=corei7_skylake_x, count={cpus}, ips={HERTZ}, reset_on_triple_fault=0, ignore_bad_msrs=1\n\
+             cpu: model={model}, count={cpus}, ips={HERTZ}, reset_on_triple_fault=0, ignore_bad_msrs=1\n\
              clock: sync={sync}, time0=utc\n\
              romimage: file={BIOS}\n\
              vgaromimage: file={VGA_BIOS}\n\
@@ -245,6 +253,8 @@ mod tests {
         for part in ["count=2,", "megs: 512\n", "dev=127.0.0.1:4711\n", "sync=none", "path=boot.iso"] {
             assert!(text.contains(part), "{part}: {text}");
         }
+        assert!(text.contains("model=corei7_skylake_x,"), "{text}");
+        assert!(Bochs::new("x").cpu("p4").configuration(1).contains("cpu: model=p4,"));
         assert!(Bochs::new("x").paced().configuration(1).contains("sync=slowdown"));
     }
 
