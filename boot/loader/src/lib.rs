@@ -12,6 +12,7 @@
 //! | [`cpu`] | does this processor have what the kernel is built on? |
 //! | [`address_space`] | what is mapped where, with which rights, when the kernel is entered? |
 //! | [`memory_map`] | what does the firmware's memory map, with our own claims in it, look like? |
+//! | [`obstacle`] | what is said when any of these stops a boot? |
 //!
 //! | module | what it does |
 //! |---|---|
@@ -35,4 +36,5 @@ pub mod cpu;
 pub mod elf;
 pub mod jump;
 pub mod memory_map;
+pub mod obstacle;
 pub mod volume_path;

@@ -15,6 +15,7 @@ use handover::{
 use loader::address_space::Plan;
 use loader::elf::Kernel;
 use loader::memory_map::{self, Claim, LEAST_USABLE};
+use loader::obstacle::Obstacle;
 use loader::volume_path::{CONFIG_PATH, KERNEL_PATH};
 use loader::{config, cpu, jump};
 use mm::PageSize;
@@ -58,13 +59,13 @@ struct Prepared {
 }
 
 fn prepare() -> Result<Prepared, Refusal> {
-    cpu::check(machine::cpuid).map_err(Refusal::Cpu)?;
+    cpu::check(machine::cpuid).map_err(Obstacle::Cpu)?;
     if machine::five_level_paging() {
         return Err(Refusal::FiveLevelPaging);
     }
     let mut volume = Volume::of_this_image().map_err(Refusal::Volume)?;
     let kernel_file = volume.read(KERNEL_PATH).map_err(Refusal::KernelFile)?;
-    let kernel = Kernel::parse(kernel_file.bytes()).map_err(Refusal::Kernel)?;
+    let kernel = Kernel::parse(kernel_file.bytes()).map_err(Obstacle::Kernel)?;
     let image = kernel_image::load(&kernel)?;
     let symbols = Pages::copy_of(kernel.symbols, "the symbol table")?;
     let symbol_names = Pages::copy_of(kernel.symbol_names, "the symbol table")?;
@@ -97,7 +98,7 @@ fn prepare() -> Result<Prepared, Refusal> {
         boot::memory_map(MemoryType::LOADER_DATA).map_err(|e| Refusal::MemoryMap(e.status()))?;
     let usable = memory_map::usable_bytes(all_claims(&firmware_map, &claims));
     if usable < LEAST_USABLE {
-        return Err(Refusal::TooLittleMemory { usable, needed: LEAST_USABLE });
+        return Err(Obstacle::TooLittleMemory { usable, needed: LEAST_USABLE }.into());
     }
     let mapped = memory_map::mapped_bytes(all_claims(&firmware_map, &claims));
     let largest = if cpu::has_1gib_pages(machine::cpuid) { PageSize::Huge } else { PageSize::Large };
@@ -108,7 +109,7 @@ fn prepare() -> Result<Prepared, Refusal> {
         image: kernel_extent.base,
         trampoline: jump::trampoline(0),
     };
-    let tables = plan.build(FirmwareFrames).map_err(Refusal::Tables)?;
+    let tables = plan.build(FirmwareFrames).map_err(Obstacle::Tables)?;
     let stack = Pages::new(BOOT_STACK_BYTES, "the kernel's first stack")?;
     // Every claim has two edges, so that there are at most twice as many regions. The firmware's map
     // still grows a little until it is final.

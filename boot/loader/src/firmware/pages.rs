@@ -1,9 +1,9 @@
 //! Memory that outlives the loader: whole pages from the firmware.
 #![allow(unsafe_code)] // Turns the firmware's page allocations into slices.
-use super::refusal::Refusal;
 use core::ptr::NonNull;
 use core::slice;
 use handover::Extent;
+use loader::obstacle::Obstacle;
 use mm::addr::PAGE;
 use uefi::boot::{self, AllocateType};
 use uefi::mem::memory_map::MemoryType;
@@ -34,12 +34,12 @@ impl Pages {
     }
 
     /// Room for `bytes` of `what`, zeroed.
-    pub fn new(bytes: u64, what: &'static str) -> Result<Self, Refusal> {
-        Self::try_new(bytes).ok_or(Refusal::NoMemory { what, bytes })
+    pub fn new(bytes: u64, what: &'static str) -> Result<Self, Obstacle> {
+        Self::try_new(bytes).ok_or(Obstacle::NoMemory { what, bytes })
     }
 
     /// A copy of `content`.
-    pub fn copy_of(content: &[u8], what: &'static str) -> Result<Self, Refusal> {
+    pub fn copy_of(content: &[u8], what: &'static str) -> Result<Self, Obstacle> {
         let mut pages = Self::new(content.len() as u64, what)?;
         pages.bytes_mut().copy_from_slice(content);
         Ok(pages)

@@ -3,10 +3,10 @@
 use core::ops::Range;
 use core::slice;
 use handover::{Extent, MemoryKind};
+use loader::obstacle::Obstacle;
 use mm::addr::{Hpa, PAGE};
 use mm::{DirectMap, Hva, TableMemory};
 use multiboot2::placement::Placement;
-use multiboot2::refusal::Refusal;
 
 /// The entry maps memory one to one.
 const IDENTITY: DirectMap = DirectMap::new(Hva::new(0));
@@ -33,15 +33,15 @@ impl Pages {
         bytes: u64,
         kind: MemoryKind,
         what: &'static str,
-    ) -> Result<Self, Refusal> {
-        let extent = placement.allocate(bytes, kind).ok_or(Refusal::NoMemory { what, bytes })?;
+    ) -> Result<Self, Obstacle> {
+        let extent = placement.allocate(bytes, kind).ok_or(Obstacle::NoMemory { what, bytes })?;
         let mut pages = Self(extent);
         pages.items_mut::<u8>().fill(0);
         Ok(pages)
     }
 
     /// A copy of `content`, as a part of the hand-over.
-    pub fn copy_of(placement: &mut Placement, content: &[u8], what: &'static str) -> Result<Self, Refusal> {
+    pub fn copy_of(placement: &mut Placement, content: &[u8], what: &'static str) -> Result<Self, Obstacle> {
         let mut pages = Self::new(placement, content.len() as u64, MemoryKind::HANDOVER, what)?;
         pages.items_mut().copy_from_slice(content);
         Ok(pages)

@@ -18,6 +18,7 @@ use loader::address_space::Plan;
 use loader::cpu::Leaf;
 use loader::elf::Kernel;
 use loader::memory_map::{self, Claim, LEAST_USABLE};
+use loader::obstacle::Obstacle;
 use loader::volume_path::{CONFIG_PATH, KERNEL_PATH};
 use loader::{config, cpu, jump};
 use mm::PageSize;
@@ -106,7 +107,7 @@ fn prepare(magic: u32, base: u64, own: &Own) -> Result<Prepared, Refusal> {
     if information.boot_services_run() {
         return Err(Refusal::BootServices);
     }
-    cpu::check(cpuid).map_err(Refusal::Cpu)?;
+    cpu::check(cpuid).map_err(Obstacle::Cpu)?;
     let firmware = information.memory_map().ok_or(Refusal::NoMemoryMap)?.claims();
     let taken = [own.range.clone(), information_range];
     modules::check(information, &taken, firmware.clone()).map_err(Refusal::Module)?;
@@ -116,7 +117,7 @@ fn prepare(magic: u32, base: u64, own: &Own) -> Result<Prepared, Refusal> {
     let in_use = in_use.filter_map(|r| Claim::new(r.start, r.end - r.start, MemoryKind::HANDOVER));
     let before = firmware.clone().chain(in_use);
     let usable = memory_map::usable_bytes(before.clone());
-    let too_little = Refusal::TooLittleMemory { usable, needed: LEAST_USABLE };
+    let too_little = Obstacle::TooLittleMemory { usable, needed: LEAST_USABLE };
     let heap = placement::heap(memory_map::regions(before.clone())).ok_or(too_little)?;
     // SAFETY: free by the firmware's map, below 4 GiB, and claimed for the heap in what follows.
     unsafe { heap::open(heap) };
@@ -126,7 +127,7 @@ fn prepare(magic: u32, base: u64, own: &Own) -> Result<Prepared, Refusal> {
     let kernel_file = modules::find(information, KERNEL_PATH).ok_or(Refusal::NoKernel)?;
     // SAFETY: `modules::check` found it in memory of its own, which nothing is placed into.
     let kernel_file = unsafe { memory::bytes(modules::range(&kernel_file)) };
-    let kernel = Kernel::parse(kernel_file).map_err(Refusal::Kernel)?;
+    let kernel = Kernel::parse(kernel_file).map_err(Obstacle::Kernel)?;
     let span = kernel.pages();
     let mut image = Pages::new(&mut placement, span.end - span.start, MemoryKind::KERNEL, "the kernel")?;
     kernel.copy_to(image.items_mut());
@@ -162,12 +163,12 @@ fn prepare(magic: u32, base: u64, own: &Own) -> Result<Prepared, Refusal> {
     placement.claim(trampoline, MemoryKind::HANDOVER);
     let usable = memory_map::usable_bytes(firmware.clone().chain(placement.claims().iter().copied()));
     if usable < LEAST_USABLE {
-        return Err(Refusal::TooLittleMemory { usable, needed: LEAST_USABLE });
+        return Err(Obstacle::TooLittleMemory { usable, needed: LEAST_USABLE }.into());
     }
     let mapped = memory_map::mapped_bytes(firmware.clone());
     let largest = if cpu::has_1gib_pages(cpuid) { PageSize::Huge } else { PageSize::Large };
     let plan = Plan { memory: mapped, largest, kernel: &kernel, image: image.extent().base, trampoline };
-    let tables = plan.build(Frames(&mut placement)).map_err(Refusal::Tables)?.root().get();
+    let tables = plan.build(Frames(&mut placement)).map_err(Obstacle::Tables)?.root().get();
     let stack =
         Pages::new(&mut placement, BOOT_STACK_BYTES, MemoryKind::HANDOVER, "the kernel's first stack")?;
     let rsdp = match information.rsdp() {
