@@ -7,6 +7,7 @@ mod events;
 mod fake;
 mod hostile;
 mod instructions;
+mod random_exits;
 mod registers;
 mod rig;
 mod timers;

@@ -1,13 +1,11 @@
 //! A vCPU of AMD-V with random exits: whatever we write to its control block, VMRUN takes it. The host's
 //! [`Backend::enter`] looks at that.
-use super::fake::TestHost;
-use super::rig::{CODE, Rig, facts, format, host_cpuid};
-use crate::backend::InitialState;
-use crate::cpu::{Cr0, Cr4, Efer, Gpr, Registers};
+use super::random_exits::{Instruction, Tally};
+use super::rig::CODE;
+use crate::cpu::{Cr0, Efer};
 use crate::policy::noise::Noise;
 use crate::svm::{Features, Processor, SvmVcpu, Vmcb};
-use crate::vcpu::{Leave, Vcpu};
-use mm::addr::{Gpa, Hpa};
+use mm::addr::Hpa;
 
 const CODES: [u64; 30] = [
     0x14, 0x14, 0x14, 0x18, 0x41, 0x51, 0x60, 0x64, 0x6f, 0x72, 0x73, 0x74, 0x76, 0x77, 0x78, 0x7a, 0x7b,
@@ -24,7 +22,6 @@ fn instruction(vmcb: &Vmcb) -> &'static [u8] {
         _ => &[0x89, 0x03],
     }
 }
-const MSRS: [u64; 8] = [0xc000_0080, 0xc000_0080, 0x277, 0xc000_0100, 0x1b, 0x1d9, 0x10, 0x808];
 /// What hardware reports of an event whose delivery it left: an interrupt, NMI, #GP, #PF, INT3, INT n.
 const INTERRUPTED: [u64; 7] =
     [0x8000_0031, 0x8000_0202, 0x8000_0b0d, 0x2_8000_0b0e, 0x8000_0303, 0x8000_0480, 0x8000_0301];
@@ -62,52 +59,19 @@ fn run_guest(noise: &mut Noise, vmcb: &mut Vmcb) {
     control.interrupt_state = noise.below(2);
 }
 
-/// Long mode at [`CODE`].
-fn long_mode() -> InitialState {
-    let mut state = crate::load::reset_vector();
-    state.cr0 = Cr0::PE | Cr0::PG | Cr0::ET;
-    state.cr3 = 0x1000;
-    state.cr4 = Cr4::PAE;
-    state.efer = Efer::LME | Efer::LMA;
-    let cs = &mut state.segments[1];
-    (cs.attributes.0, cs.base, cs.limit) = (0xa9b, 0, u32::MAX);
-    state
-}
-
 #[test]
 fn whatever_a_guest_makes_us_write_vmrun_takes() {
     let mut noise = Noise::new(0x5eed_0003);
-    let (mut ends, mut changes) = (0, 0);
+    let mut tally = Tally::default();
     for vm in 0..40 {
-        let rig = Rig::new(1);
         let features = if vm % 2 == 0 { Features::NESTED_PAGING } else { Features::all() };
         let back_end = SvmVcpu::new(Hpa::new(0x1000), Hpa::new(0x8000), features, |_| Hpa::new(0x2000));
-        let mut vcpu = Vcpu::new(back_end, rig.shared.clone(), format(), &host_cpuid, &facts(0, 1));
         let mut cpu = Processor::new(0, 16, false, Hpa::new(0x3000));
-        let host = TestHost::new();
-        vcpu.apic.mmio_write(0xf0, 4, 0x1ff, 0);
-        vcpu.start_at(&long_mode());
-        for _ in 0..500 {
-            if noise.below(4) == 0 {
-                rig.shared.fabric.nmi(0);
-            }
-            run_guest(&mut noise, vcpu.backend.vmcb());
-            let code = instruction(vcpu.backend.vmcb());
-            rig.shared.memory.write(Gpa::new(CODE), code).unwrap();
-            vcpu.backend.set_gpr(Gpr::Rcx, noise.pick(&MSRS));
-            vcpu.backend.set_gpr(Gpr::Rbx, 0xfee0_0080);
-            vcpu.backend.set_gpr(Gpr::Rdx, if noise.below(2) == 0 { 0 } else { noise.number() });
-            let rax = vcpu.backend.vmcb().save.rax;
-            vcpu.backend.set_gpr(Gpr::Rax, rax);
-            let before = (vcpu.backend.cr4(), vcpu.backend.efer());
-            // One entry with this exit, one with what came of it.
-            host.attention_after(2);
-            if let Leave::Ended(_) = vcpu.run(&mut cpu, &host) {
-                ends += 1;
-                rig.shared.unpark();
-            }
-            changes += u32::from(before != (vcpu.backend.cr4(), vcpu.backend.efer()));
-        }
+        tally.add(&mut noise, back_end, &mut cpu, |noise, back_end| {
+            let vmcb = back_end.vmcb();
+            run_guest(noise, vmcb);
+            Instruction { code: instruction(vmcb), rax: vmcb.save.rax }
+        });
     }
-    assert!(ends > 0 && changes > 100, "{ends} ends, {changes} changes of CR4 or EFER");
+    tally.check();
 }

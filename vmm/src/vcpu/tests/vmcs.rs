@@ -1,20 +1,18 @@
 //! A vCPU of VT-x with random exits: whatever we write to its VMCS, VM entry takes it. The host's
 //! [`Backend::enter`] looks at that, and an entry that it refuses ends the VM.
-use super::fake::TestHost;
-use super::rig::{CODE, Rig, facts, format, host_cpuid};
-use crate::backend::{Backend, InitialState};
-use crate::cpu::{Cr0, Cr4, Efer, Gpr, Registers};
+use super::random_exits::{Instruction, Tally};
+use super::rig::CODE;
+use crate::cpu::{Cr0, Cr4, Efer, Registers};
 use crate::policy::noise::Noise;
-use crate::vcpu::{Leave, Vcpu};
-use crate::vm::{Crash, End};
 use crate::vmx::{Field, HostState, Kept, Processor, Vmcs, VmxVcpu, checked, skylake};
-use mm::addr::{Gpa, Hpa};
+use mm::addr::Hpa;
 
 const REASONS: [u64; 32] = [
     0, 0, 1, 7, 8, 10, 11, 12, 13, 15, 17, 18, 19, 27, 28, 28, 28, 28, 30, 31, 31, 32, 32, 32, 36, 39, 40,
     48, 50, 54, 55, 41,
 ];
-const MSRS: [u64; 8] = [0xc000_0080, 0xc000_0080, 0x277, 0xc000_0100, 0x1b, 0x1d9, 0x10, 0x808];
+/// For what is emulated; of the others the VMCS says what they are.
+const MOV_TO_MEMORY: [u8; 2] = [0x89, 0x03];
 /// What hardware reports of an event whose delivery it left: an interrupt, NMI, #GP, #PF, INT3, INT n, #DB.
 const INTERRUPTED: [u64; 7] =
     [0x8000_0031, 0x8000_0202, 0x8000_0b0d, 0x8000_0b0e, 0x8000_0603, 0x8000_0480, 0x8000_0301];
@@ -92,64 +90,27 @@ fn run_guest(noise: &mut Noise, vmcs: &mut Vmcs) {
     }
 }
 
-/// Long mode at [`CODE`].
-fn long_mode() -> InitialState {
-    let mut state = crate::load::reset_vector();
-    state.cr0 = Cr0::PE | Cr0::PG | Cr0::ET;
-    state.cr3 = 0x1000;
-    state.cr4 = Cr4::PAE;
-    state.efer = Efer::LME | Efer::LMA;
-    let cs = &mut state.segments[1];
-    (cs.attributes.0, cs.base, cs.limit) = (0xa9b, 0, u32::MAX);
-    state
-}
-
 #[test]
 fn whatever_a_guest_makes_us_write_vm_entry_takes() {
     let mut noise = Noise::new(0x5eed_0004);
-    let (mut ends, mut changes) = (0, 0);
+    let mut tally = Tally::default();
     let capabilities = checked(&skylake()).unwrap();
     for _ in 0..40 {
-        let rig = Rig::new(1);
         let back_end =
             VmxVcpu::new(Hpa::new(0x1000), Hpa::new(0x8000), &capabilities, 1 << 31, |_| Hpa::new(0x2000));
-        let mut vcpu = Vcpu::new(back_end, rig.shared.clone(), format(), &host_cpuid, &facts(0, 1));
         let mut cpu = Processor::new(0, &capabilities, false, HostState::default());
-        let host = TestHost::new();
-        vcpu.apic.mmio_write(0xf0, 4, 0x1ff, 0);
-        vcpu.start_at(&long_mode());
-        vcpu.backend.begin_turn(&mut cpu);
-        for _ in 0..500 {
-            if noise.below(4) == 0 {
-                rig.shared.fabric.nmi(0);
-            }
+        tally.add(&mut noise, back_end, &mut cpu, |noise, back_end| {
             let seed = noise.number();
-            vcpu.backend.next_exit(move |vmcs| run_guest(&mut Noise::new(seed), vmcs));
-            // MOV to memory, for what is emulated.
-            rig.shared.memory.write(Gpa::new(CODE), &[0x89, 0x03]).unwrap();
-            vcpu.backend.set_gpr(Gpr::Rcx, noise.pick(&MSRS));
-            vcpu.backend.set_gpr(Gpr::Rbx, 0xfee0_0080);
-            vcpu.backend.set_gpr(Gpr::Rdx, if noise.below(2) == 0 { 0 } else { noise.number() });
+            back_end.next_exit(move |vmcs| run_guest(&mut Noise::new(seed), vmcs));
             let rax = match noise.below(5) {
                 0 => noise.number() >> noise.below(64),
                 1 => 1 << noise.below(64),
-                2 => vcpu.backend.cr4().bits() ^ (1 << noise.below(26)) & CR4_BITS,
-                3 => vcpu.backend.cr0().bits() ^ 1 << noise.pick(&[5, 29, 30, 31, 0]),
-                _ => vcpu.backend.efer().bits() ^ 1 << noise.below(16),
+                2 => back_end.cr4().bits() ^ (1 << noise.below(26)) & CR4_BITS,
+                3 => back_end.cr0().bits() ^ 1 << noise.pick(&[5, 29, 30, 31, 0]),
+                _ => back_end.efer().bits() ^ 1 << noise.below(16),
             };
-            vcpu.backend.set_gpr(Gpr::Rax, rax);
-            let before = (vcpu.backend.cr0(), vcpu.backend.cr4(), vcpu.backend.efer());
-            // One entry with this exit, one with what came of it.
-            host.attention_after(2);
-            if let Leave::Ended(end) = vcpu.run(&mut cpu, &host) {
-                if let End::Crash(Crash::EntryFailed { diagnosis, .. }) = end {
-                    panic!("{diagnosis}");
-                }
-                ends += 1;
-                rig.shared.unpark();
-            }
-            changes += u32::from(before != (vcpu.backend.cr0(), vcpu.backend.cr4(), vcpu.backend.efer()));
-        }
+            Instruction { code: &MOV_TO_MEMORY, rax }
+        });
     }
-    assert!(ends > 0 && changes > 100, "{ends} ends, {changes} changes of CR0, CR4 or EFER");
+    tally.check();
 }
