@@ -31,8 +31,6 @@ pub struct Ept;
 
 /// Bits 51:12: the physical address.
 const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
-/// Four levels translate 48 bits.
-const SPACE: u64 = 1 << 48;
 /// Bits 5:3 of an entry that maps a page: the memory type.
 const TYPE_SHIFT: u32 = 3;
 const UNCACHEABLE: u64 = 0;
@@ -49,21 +47,6 @@ pub const fn pointer(root: Hpa) -> u64 {
 
 impl Format for Ept {
     type Input = Gpa;
-
-    #[inline]
-    fn number(input: Gpa) -> Option<u64> {
-        if input.get() < SPACE { Some(input.get()) } else { None }
-    }
-
-    #[inline]
-    fn input(number: u64) -> Gpa {
-        Gpa::new_truncate(number)
-    }
-
-    #[inline]
-    fn end_of_space(_number: u64) -> u64 {
-        SPACE
-    }
 
     #[inline]
     fn table(table: Hpa) -> u64 {
@@ -163,11 +146,5 @@ mod tests {
         for level in 1..=4 {
             assert_eq!(Ept::decode(!7, level), Entry::Absent);
         }
-    }
-
-    #[test]
-    fn an_address_beyond_48_bits_is_refused() {
-        assert_eq!(Ept::number(Gpa::new(SPACE - 1)), Some(SPACE - 1));
-        assert_eq!(Ept::number(Gpa::new(SPACE)), None);
     }
 }

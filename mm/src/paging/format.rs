@@ -1,6 +1,7 @@
 //! What a page-table format has to say about itself.
 use core::fmt;
 
+use super::input::InputAddress;
 use crate::addr::{HUGE_PAGE, Hpa, LARGE_PAGE, PAGE};
 
 /// What a mapping permits.
@@ -123,17 +124,7 @@ pub enum Entry {
 /// 3C, 28.3.) The formats differ in how they encode rights and memory types, and in their input addresses.
 pub trait Format {
     /// What is translated.
-    type Input: Copy + fmt::Debug;
-
-    /// The number that indexes the tables: bits 47:0 of the address, or `None` where the format cannot
-    /// translate it.
-    fn number(input: Self::Input) -> Option<u64>;
-
-    /// The address that has this number.
-    fn input(number: u64) -> Self::Input;
-
-    /// First number after `number` that does not follow it in the address space: ranges end there.
-    fn end_of_space(number: u64) -> u64;
+    type Input: InputAddress;
 
     /// Entry that refers to a table and leaves all restrictions to the pages.
     fn table(table: Hpa) -> u64;

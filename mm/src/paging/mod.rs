@@ -18,6 +18,7 @@
 pub mod ept;
 mod error;
 mod format;
+mod input;
 mod memory;
 pub mod npt;
 mod span;
@@ -31,6 +32,7 @@ use core::marker::PhantomData;
 pub use ept::Ept;
 pub use error::PagingError;
 pub use format::{Caching, Entry, Format, PageSize, Rights};
+pub use input::InputAddress;
 pub use memory::TableMemory;
 pub use npt::Npt;
 pub use visit::Mapping;
@@ -168,7 +170,7 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
 
     /// What `input` is mapped to, and the page it is in; `None` where it is not.
     pub fn translate(&self, input: F::Input) -> Option<Mapping<F>> {
-        let number = F::number(input)?;
+        let number = input.number()?;
         let mut table = self.root;
         let mut granted = Rights { user: true, ..Rights::RWX };
         for level in (1..=LEVELS).rev() {

@@ -11,26 +11,8 @@ use crate::addr::{Gpa, Hpa};
 #[derive(Clone, Copy, Debug)]
 pub struct Npt;
 
-/// Four levels translate 48 bits.
-const SPACE: u64 = 1 << 48;
-
 impl Format for Npt {
     type Input = Gpa;
-
-    #[inline]
-    fn number(input: Gpa) -> Option<u64> {
-        if input.get() < SPACE { Some(input.get()) } else { None }
-    }
-
-    #[inline]
-    fn input(number: u64) -> Gpa {
-        Gpa::new_truncate(number)
-    }
-
-    #[inline]
-    fn end_of_space(_number: u64) -> u64 {
-        SPACE
-    }
 
     #[inline]
     fn table(table: Hpa) -> u64 {
@@ -59,11 +41,5 @@ mod tests {
         assert_eq!(page(PageSize::Large, Rights::RWX), Some(0x8000_00e7));
         assert_eq!(page(PageSize::Large, Rights::R), Some(1 << 63 | 0x8000_00a5));
         assert_eq!(Npt::table(Hpa::new(0x9000)), 0x9027);
-    }
-
-    #[test]
-    fn an_address_beyond_48_bits_is_refused() {
-        assert_eq!(Npt::number(Gpa::new(SPACE - 1)), Some(SPACE - 1));
-        assert_eq!(Npt::number(Gpa::new(SPACE)), None);
     }
 }

@@ -1,5 +1,6 @@
 //! Ranges of input addresses, cut along the entries of a table.
 use super::format::Format;
+use super::input::InputAddress;
 use crate::addr::PAGE;
 
 /// Numbers `start .. end`, not empty.
@@ -23,9 +24,9 @@ pub(super) const fn index(number: u64, level: u8) -> usize {
 impl Span {
     /// The range of `bytes` from `input`, or `None` where it leaves its space.
     pub fn new<F: Format>(input: F::Input, bytes: u64) -> Option<Self> {
-        let start = F::number(input)?;
+        let start = input.number()?;
         let end = start.checked_add(bytes)?;
-        if end <= F::end_of_space(start) { Some(Self { start, end }) } else { None }
+        if end <= F::Input::end_of_space(start) { Some(Self { start, end }) } else { None }
     }
 
     pub const fn bytes(self) -> u64 {

@@ -2,6 +2,7 @@
 use core::fmt;
 
 use super::format::{Caching, Entry, Format, PageSize, Rights};
+use super::input::InputAddress;
 use super::memory::read;
 use super::span::entry_bytes;
 use super::{LEVELS, PageTable, TableMemory};
@@ -61,7 +62,7 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
                 }
                 Entry::Page(output, rights, caching) => {
                     let Some(size) = PageSize::at_level(level) else { continue };
-                    let input = F::input(number);
+                    let input = F::Input::from_number(number);
                     visit(Mapping { input, output, size, rights: granted.and(rights), caching });
                 }
             }

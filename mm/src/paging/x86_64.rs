@@ -39,8 +39,6 @@ pub const PAT: u64 = 0x0007_0106_0007_0106;
 
 /// Bits 51:12: the physical address.
 const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
-/// Bits that an input address contributes.
-const INPUT_BITS: u32 = 48;
 
 /// The hypervisor's own tables.
 #[derive(Clone, Copy, Debug)]
@@ -109,25 +107,6 @@ pub(super) fn decode_entry(entry: u64, level: u8) -> Entry {
 
 impl Format for X86_64 {
     type Input = Hva;
-
-    #[inline]
-    fn number(input: Hva) -> Option<u64> {
-        // An `Hva` is canonical, so nothing is lost.
-        Some(input.get() & ((1 << INPUT_BITS) - 1))
-    }
-
-    #[inline]
-    fn input(number: u64) -> Hva {
-        let shift = u64::BITS - INPUT_BITS;
-        Hva::new((((number << shift) as i64) >> shift) as u64)
-    }
-
-    /// Neither half reaches into the other: the canonical hole is between them.
-    #[inline]
-    fn end_of_space(number: u64) -> u64 {
-        let half = 1 << (INPUT_BITS - 1);
-        if number < half { half } else { 2 * half }
-    }
 
     #[inline]
     fn table(table: Hpa) -> u64 {
@@ -202,14 +181,6 @@ mod tests {
             assert_eq!(kind(entry(Caching::WriteBack), high), 6);
             assert_eq!(kind(entry(Caching::WriteCombining), high), 1);
             assert_eq!(kind(entry(Caching::Uncached), high), 0);
-        }
-    }
-
-    #[test]
-    fn numbers_and_addresses_convert_in_both_halves() {
-        for address in [0, 0x7fff_ffff_f000, 0xffff_8000_0000_0000, 0xffff_ffff_ffff_f000] {
-            let hva = Hva::new(address);
-            assert_eq!(X86_64::input(X86_64::number(hva).unwrap()), hva);
         }
     }
 }
