@@ -1,6 +1,9 @@
 //! The book-keeping around an entry, on the host, where nothing enters a guest.
+use super::super::controls::IA32E_MODE_GUEST;
 use super::super::processor::tests::{checked, skylake};
 use super::super::processor::{HostState, Processor};
+use super::debug::DEBUGCTL_BTF;
+use super::registers::CR0_MASK;
 use super::*;
 use crate::cpu::{Exception, PageFaultCode};
 use std::string::{String, ToString};
