@@ -1,7 +1,8 @@
 //! The Debian guest of the tests: its kernel as Debian ships it, and a first program that says what it has.
 
 /// `/init`. The word `act=` on the kernel's command line says what the guest does after its report. One that
-/// ticks says what it hears meanwhile.
+/// ticks says what it hears meanwhile. It listens without a time limit, since the shell's `read` throws away
+/// what it has of a line when its time is up; the ticks wait for a pipe that nobody writes to.
 pub const INIT: &str = r#"#!/bin/sh
 /bin/busybox --install -s /bin
 mount -t proc proc /proc
@@ -12,12 +13,13 @@ cd /root
 for word in $(cat /proc/cmdline); do
     case $word in
     act=tick)
-        n=0
         stty -echo
-        while true; do
-            n=$((n + 1)); echo "GUEST tick $n"
-            if read -t 1 word; then echo "GUEST hears $word"; fi
-        done
+        mkfifo never
+        (
+            n=0
+            while true; do n=$((n + 1)); echo "GUEST tick $n"; read -t 1 nothing; done
+        ) <>never &
+        while read word; do echo "GUEST hears $word"; done
         ;;
     act=off) poweroff -f ;;
     esac

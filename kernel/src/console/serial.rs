@@ -55,6 +55,8 @@ struct Uart {
     /// Whether its interrupt drains the queue.
     interrupts: bool,
     stuck: bool,
+    /// The last byte that was written is a carriage return: output comes in pieces of any size.
+    after_return: bool,
     queue: [u8; QUEUE],
     /// Both count on; their remainders by `QUEUE` are places.
     head: usize,
@@ -65,6 +67,7 @@ static UART: IrqLock<Uart> = IrqLock::new(Uart {
     present: false,
     interrupts: false,
     stuck: false,
+    after_return: false,
     queue: [0; QUEUE],
     head: 0,
     tail: 0,
@@ -138,18 +141,17 @@ impl Uart {
         self.head += 1;
     }
 
-    /// Queues text, with the carriage returns that a terminal wants, and begins to send.
+    /// Queues text, with the carriage returns that a terminal wants and it lacks, and begins to send.
     fn write(&mut self, text: &[u8]) {
         if !self.present {
             return;
         }
-        let mut last = 0;
         for byte in text {
-            if *byte == b'\n' && last != b'\r' {
+            if *byte == b'\n' && !self.after_return {
                 self.push(b'\r');
             }
             self.push(*byte);
-            last = *byte;
+            self.after_return = *byte == b'\r';
         }
         if self.interrupts {
             self.pump();

@@ -64,3 +64,23 @@ fn the_console_attaches_detaches_keeps_what_was_printed_and_answers_every_comman
     node.type_text("poweroff --now\r")?;
     node.session().wait_for_end(PATIENCE).map(drop)
 }
+
+#[test]
+fn what_is_typed_faster_than_a_guest_reads_reaches_it_whole_and_in_order() -> Result<()> {
+    let config = NODE.to_string() + &debian("slow", 1, 96, "act=tick", "cap = 30");
+    let mut node = node::boot(&Volume::new(config)?)?;
+    node.attach("slow")?;
+    node.wait_for(&["GUEST tick 2\r"])?;
+    let lines: Vec<String> = (0..100).map(|n| format!("line-{n}-of-it")).collect();
+    node.type_text(&(lines.join("\n") + "\n"))?;
+    let text = node.wait_for(&["GUEST hears line-99-of-it\r"])?;
+    let heard: Vec<&str> =
+        text.lines().filter_map(|line| line.strip_prefix("GUEST hears ")).map(str::trim_end).collect();
+    if heard != lines {
+        return Err(Failure::new(format!("the guest heard {heard:?}")));
+    }
+    if text.contains("\r\r") {
+        return Err(Failure::new(format!("the guest's line ends were doubled: {text:?}")));
+    }
+    node.detach()
+}

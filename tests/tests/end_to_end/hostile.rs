@@ -20,12 +20,14 @@ fn with_bystander() -> String {
     NODE.to_string() + &debian("bystander", 1, 96, "act=tick", "")
 }
 
-/// Fails unless the bystander still ticks, and has missed no tick before.
+/// Fails unless the bystander still ticks and hears what is typed, and has missed no tick before.
 fn bystander_goes_on(node: &mut Node) -> Result<()> {
     // It ticks once a second from some seconds after its start on: a tick of this number is yet to come.
     let coming = seconds_up(&node.row("bystander")?) + 1;
     node.attach("bystander")?;
     let text = node.wait_for(&[&format!("GUEST tick {coming}\r")])?;
+    node.type_text("you\n")?;
+    node.wait_for(&["GUEST hears you\r"])?;
     let ticks = text.lines().filter_map(|line| line.trim().strip_prefix("GUEST tick ")?.parse::<u32>().ok());
     let ticks: Vec<_> = ticks.collect();
     if ticks.windows(2).any(|pair| pair[1] != pair[0] + 1) {
