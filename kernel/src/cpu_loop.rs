@@ -66,24 +66,21 @@ fn make_runtime() -> &'static Runtime {
     Box::leak(Box::new(Runtime { executor, timers }))
 }
 
-/// The loop of an application processor.
-pub fn run() -> ! {
-    run_on(make_runtime())
+/// The loop of an application processor, with what it keeps for guests if it can run them.
+pub fn run(guest: Option<GuestCpu>) -> ! {
+    run_on(make_runtime(), guest)
 }
 
 /// The loop of the booting CPU, after `first` has started its tasks.
 pub fn run_with(first: impl FnOnce(&'static Runtime)) -> ! {
+    let guest = GuestCpu::start();
     let runtime = make_runtime();
     first(runtime);
-    run_on(runtime)
+    run_on(runtime, guest)
 }
 
-fn run_on(runtime: &'static Runtime) -> ! {
+fn run_on(runtime: &'static Runtime, mut guest: Option<GuestCpu>) -> ! {
     let cpu = percpu::current();
-    let mut guest = GuestCpu::start().unwrap_or_else(|error| {
-        log::error!("CPU {} cannot run VMs: {error}", cpu.index);
-        None
-    });
     enable_interrupts();
     loop {
         cpu.attention.store(false, Ordering::SeqCst);

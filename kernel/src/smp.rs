@@ -17,6 +17,7 @@ use crate::cpu::{control, idt};
 use crate::interrupts::local_apic::{self, Command};
 use crate::memory::{self, DIRECT, HEAP, NoMemory};
 use crate::time::{self, Nanos, sync_check, timer};
+use crate::vm::{self, GuestCpu};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::arch::{global_asm, naked_asm};
@@ -163,12 +164,14 @@ extern "C" fn ap_main(block: &'static PerCpu) -> ! {
     if !block.leave_starting(State::Online) {
         halt_forever();
     }
+    // Before it counts as arrived: when all have, the scheduler knows which of them run VMs.
+    let guest = GuestCpu::start();
     ARRIVED.fetch_add(1, Ordering::AcqRel);
     while EXPECTED.load(Ordering::Acquire) == 0 {
         core::hint::spin_loop();
     }
     sync_check::take_part(CHECK_ROUNDS);
-    crate::cpu_loop::run()
+    crate::cpu_loop::run(guest)
 }
 
 /// Maps all stacks of a CPU and tells its TSS. Returns the top of the main one.
@@ -232,6 +235,7 @@ pub fn start() -> Result<Started, NoMemory> {
         if block.leave_starting(State::GivenUp) {
             log::warn!("CPU with APIC id {} does not start; going on without it", block.apic_id());
             local_apic::send(Command::INIT, block.apic_id());
+            vm::leave_out(block.index);
             gone = true;
         }
     }

@@ -26,7 +26,11 @@ impl fmt::Display for Refused {
             Refused::Cpus(n) => write!(f, "can't schedule on {n} CPUs: use 1 to {MAX_CPUS}"),
             Refused::Weight(w) => write!(f, "weight {w} is out of range: use 1 to {MAX_WEIGHT}"),
             Refused::Affinity(cpus) => {
-                write!(f, "the affinity names no CPU of this machine: use CPUs 0 to {}", cpus - 1)
+                write!(
+                    f,
+                    "the affinity names no CPU of this machine that runs VMs: use others of CPUs 0 to {}",
+                    cpus - 1
+                )
             }
         }
     }
@@ -40,7 +44,7 @@ pub(crate) fn check_weight(weight: u32) -> Result<(), Refused> {
 
 impl<T> Scheduler<T> {
     pub(crate) fn check_affinity(&self, affinity: &CpuSet) -> Result<(), Refused> {
-        match affinity.and(&self.online).is_empty() {
+        match affinity.and(&self.online.load()).is_empty() {
             true => Err(Refused::Affinity(self.queues.len())),
             false => Ok(()),
         }

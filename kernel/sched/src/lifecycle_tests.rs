@@ -3,6 +3,7 @@
 use crate::{CpuSet, Entity, Params, Placement, Reason, Refused, SLICE_NS, Scheduler};
 use alloc::string::ToString;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 const MS: u64 = 1_000_000;
 
@@ -30,12 +31,26 @@ fn settings_out_of_range_are_refused_with_what_is_allowed() {
     }
     let params = Params { affinity: CpuSet::only(2), ..Params::default() };
     let refused = sched.add(&params, 0).err().unwrap();
-    assert!(refused.to_string().ends_with("use CPUs 0 to 1"));
+    assert!(refused.to_string().ends_with("use others of CPUs 0 to 1"));
     let entity = add(&sched, 1);
     assert!(sched.set_weight(&entity, 0, 0).is_err());
     assert!(sched.set_affinity(&entity, &CpuSet::EMPTY, 0).is_err());
     let params = entity.params();
     assert_eq!((params.weight, params.affinity), (100, CpuSet::ALL));
+}
+
+#[test]
+fn a_cpu_that_is_left_out_gets_nothing_and_nothing_is_bound_to_it() {
+    let sched = machine(2);
+    sched.exclude(1);
+    let bound = Params { affinity: CpuSet::only(1), ..Params::default() };
+    assert_eq!(sched.add(&bound, 0).err(), Some(Refused::Affinity(2)));
+    // CPU 0 is busy: without more than that, the other would be the less loaded.
+    let entities: Vec<_> = (0..3).map(|payload| add(&sched, payload)).collect();
+    for (entity, at) in entities.iter().zip(0..) {
+        assert_eq!(sched.wake(entity, at).map(|placement| placement.cpu), Some(0));
+        pick(&sched, 0, at);
+    }
 }
 
 #[test]

@@ -44,7 +44,7 @@ impl<T> Scheduler<T> {
     /// else another that idles, else its last CPU, which may still hold its cache lines; if that is
     /// no longer allowed, or there was none, the least loaded.
     pub(crate) fn place(&self, entity: &Arc<Entity<T>>, inner: &mut Inner, now: u64) -> Placement {
-        let allowed = entity.affinity().and(&self.online);
+        let allowed = entity.affinity().and(&self.online.load());
         let last = inner.last_cpu.filter(|&cpu| allowed.contains(cpu));
         let throttled = inner.cap.throttled_until(now).is_some();
         let idle = match last {
@@ -66,7 +66,7 @@ impl<T> Scheduler<T> {
 
     /// The CPU for an entity that is ready and not to move without need.
     pub(crate) fn settle(&self, entity: &Entity<T>, cpu: usize) -> usize {
-        let allowed = entity.affinity().and(&self.online);
+        let allowed = entity.affinity().and(&self.online.load());
         if allowed.contains(cpu) { cpu } else { self.least_loaded(&allowed) }
     }
 
@@ -84,7 +84,7 @@ impl<T> Scheduler<T> {
         if preempt || inner.cap.throttled_until(now).is_some() {
             return Placement { cpu, preempt };
         }
-        match self.claim_idle(&entity.affinity().and(&self.online)) {
+        match self.claim_idle(&entity.affinity().and(&self.online.load())) {
             Some(idle) => Placement { cpu: idle, preempt: true },
             None => Placement { cpu, preempt: false },
         }
@@ -100,7 +100,7 @@ impl<T> Scheduler<T> {
         now: u64,
         woken: bool,
     ) -> bool {
-        let allowed = entity.affinity().and(&self.online);
+        let allowed = entity.affinity().and(&self.online.load());
         let until = inner.cap.throttled_until(now).unwrap_or(0);
         let was_running_here = inner.state == State::Running { cpu };
         inner.ticket += 1;
@@ -150,7 +150,7 @@ impl<T> Scheduler<T> {
     }
 
     fn least_loaded(&self, among: &CpuSet) -> usize {
-        // Settings without any CPU are refused, so the set isn't empty; CPU 0 always exists.
+        // Settings without any CPU that runs entities are refused, so the set isn't empty.
         among.iter().min_by_key(|&cpu| self.queues[cpu].load()).unwrap_or(0)
     }
 }

@@ -12,11 +12,12 @@ use alloc::sync::Arc;
 /// Schedules entities with payload `T` on the CPUs 0 to `cpus` - 1.
 ///
 /// CPU numbers passed to its functions are the kernel's own and must be below that count. Every one of
-/// these CPUs must come to call [`pick`](Self::pick): an entity may be queued on it before, and waits
-/// there for it or for another CPU that takes it over.
+/// these CPUs must come to call [`pick`](Self::pick), or be left out by [`exclude`](Self::exclude): an entity
+/// may be queued on it before, and waits there for it or for another CPU that takes it over.
 pub struct Scheduler<T> {
     pub(crate) queues: Box<[Queue<T>]>,
-    pub(crate) online: CpuSet,
+    /// CPUs that run entities.
+    pub(crate) online: SharedCpuSet,
     /// CPUs that found nothing to run. Whoever takes one out must see to it that it is kicked.
     pub(crate) idle: SharedCpuSet,
     /// CPUs whose queue holds an entity that waits and that another CPU could run.
@@ -55,10 +56,15 @@ impl<T> Scheduler<T> {
         }
         Ok(Scheduler {
             queues: (0..cpus).map(|_| Queue::new()).collect(),
-            online: CpuSet::first(cpus),
+            online: SharedCpuSet::new(CpuSet::first(cpus)),
             idle: SharedCpuSet::new(CpuSet::EMPTY),
             waiting: SharedCpuSet::new(CpuSet::EMPTY),
         })
+    }
+
+    /// Leaves `cpu` out for good: it did not start, or cannot run entities. Before any entity is added.
+    pub fn exclude(&self, cpu: usize) {
+        self.online.set(cpu, false);
     }
 
     /// Adds an entity. It is blocked until the first [`wake`](Self::wake).

@@ -139,7 +139,6 @@ impl Node for ThisNode {
             name: self.config.node.name.clone(),
             version: env!("CARGO_PKG_VERSION").into(),
             machine: machine::name().into(),
-            firmware: "UEFI".into(),
             cpu_model: brand(),
             cpus: percpu::online().count() as u32,
             back_end: back_end(),

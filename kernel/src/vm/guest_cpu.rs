@@ -1,5 +1,7 @@
 //! A CPU that can run guests.
-use super::hardware::{Processor, StartError};
+use super::hardware::Processor;
+use super::seat::scheduler;
+use crate::cpu::percpu;
 
 /// What a CPU keeps for its guests, and whose extended state is in it.
 pub struct GuestCpu {
@@ -9,11 +11,17 @@ pub struct GuestCpu {
 }
 
 impl GuestCpu {
-    /// Switches virtualization on, on the calling CPU. `None` where the machine can't run VMs.
-    ///
-    /// # Errors
-    /// Why this CPU can't, though the machine can.
-    pub fn start() -> Result<Option<Self>, StartError> {
-        Ok(Processor::start()?.map(|processor| Self { processor, live: None }))
+    /// Switches virtualization on, on the calling CPU. `None` where no CPU of the machine can run VMs, and where
+    /// this one can't though others can: that is told, and the scheduler leaves it out.
+    pub fn start() -> Option<Self> {
+        match Processor::start() {
+            Ok(processor) => Some(Self { processor: processor?, live: None }),
+            Err(error) => {
+                let cpu = percpu::current().index;
+                log::error!("CPU {cpu} cannot run VMs, others may: {error}");
+                scheduler().exclude(cpu);
+                None
+            }
+        }
     }
 }

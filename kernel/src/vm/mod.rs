@@ -28,6 +28,6 @@ mod turn;
 
 pub use guest_cpu::GuestCpu;
 pub use hardware::{leave_for_good, virtualization};
-pub use seat::start_scheduler;
+pub use seat::{leave_out, start_scheduler};
 pub use table::{Notice, Vms, start};
 pub use turn::{next_event, pick, take_turn};

@@ -1,5 +1,5 @@
 //! A vCPU as the scheduler has it.
-use super::hardware::Vcpu;
+use super::hardware::{Vcpu, virtualization};
 use super::ram::GuestRam;
 use super::run::Run;
 use crate::cpu::percpu;
@@ -34,13 +34,20 @@ pub fn scheduler() -> &'static Scheduler<Arc<Seat>> {
     }
 }
 
-/// Makes the scheduler, once the CPUs are known, and lets them ask it.
+/// Makes the scheduler, once the CPUs are known, and lets them ask it. What the machine has for VMs is looked up
+/// here, before other CPUs run: by the one that boots.
 pub fn start_scheduler(cpus: usize) {
+    let _ = virtualization();
     SCHEDULER.call_once(|| match Scheduler::new(cpus) {
         Ok(scheduler) => scheduler,
         Err(refused) => panic!("the scheduler: {refused}"),
     });
     ipi::send_to_others(Vector::WAKE);
+}
+
+/// CPU number `cpu` does not run: no vCPU is to be put on it.
+pub fn leave_out(cpu: usize) {
+    scheduler().exclude(cpu);
 }
 
 /// Whether the calling CPU may ask the scheduler.

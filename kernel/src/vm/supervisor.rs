@@ -1,5 +1,4 @@
 //! The task of one VM: starts its runs, pauses them, ends them, and starts the next if that is called for.
-use super::hardware::virtualization;
 use super::ram::GuestRam;
 use super::run::{Run, StartError};
 use super::table::{Status, Vm};
@@ -40,9 +39,6 @@ async fn supervise(vm: &Arc<Vm>, timers: &Arc<Timers>) {
 async fn live(vm: &Arc<Vm>, timers: &Arc<Timers>) {
     vm.set_status(Status::Starting, None);
     log::info!("vm {}: starting", vm.config.name);
-    if let Err(missing) = virtualization() {
-        return failed(vm, &StartError::NoVirtualization(missing));
-    }
     let free = HEAP.usage().free;
     let Some(ram) = GuestRam::take(vm.config.memory).await else {
         return failed(vm, &StartError::Memory { needed: vm.config.memory, free });

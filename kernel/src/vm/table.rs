@@ -1,4 +1,5 @@
 //! All VMs of the node: what the console shows and orders.
+use super::hardware::virtualization;
 use super::run::Run;
 use super::{seat, supervisor};
 use crate::cpu_loop::Runtime;
@@ -143,6 +144,12 @@ impl Vm {
         if !allowed {
             return Err(NodeError::WrongState { vm, action, state: status });
         }
+        if action == VmAction::Start
+            && let Err(missing) = virtualization()
+        {
+            let what = alloc::format!("start {vm}");
+            return Err(NodeError::NotPossible { what, why: missing.to_string() });
+        }
         let mut orders = self.orders.lock();
         if orders.len() >= MOST_ORDERS {
             let what = alloc::format!("{action} {vm}");
@@ -261,17 +268,24 @@ pub struct Vms {
 }
 
 /// Makes the VMs of a configuration and their tasks, on the calling CPU, and starts those that are to
-/// start with the node.
+/// start with the node. Where no VM can run, that is said once, and those have failed for that reason.
 pub fn start(runtime: &Runtime, configs: &[VmConfig]) -> Vms {
     vmm::emulate::prepare();
+    let missing = virtualization().err();
+    if let Some(missing) = missing {
+        log::error!("no VM can run on this machine: {missing}");
+    }
     let news = Arc::new(Signal::new());
     let all: Vec<Arc<Vm>> =
         configs.iter().map(|config| Arc::new(Vm::new(config.clone(), news.clone()))).collect();
     for vm in &all {
         supervisor::spawn(runtime, vm.clone());
-        if vm.config.autostart
-            && let Err(error) = vm.order(VmAction::Start)
-        {
+        if !vm.config.autostart {
+            continue;
+        }
+        if let Some(missing) = missing {
+            vm.set_status(Status::Failed, Some(missing.to_string()));
+        } else if let Err(error) = vm.order(VmAction::Start) {
             log::error!("vm {}: {error}", vm.config.name);
         }
     }
@@ -318,9 +332,11 @@ impl Vms {
         })
     }
 
-    /// Whether some VM has been started and none is left running or about to run.
+    /// Whether some VM has been started and none is left running or about to run. Not where no VM can run: whoever
+    /// is to read why finds a console.
     pub fn all_done(&self) -> bool {
-        !self.all.is_empty()
+        virtualization().is_ok()
+            && !self.all.is_empty()
             && self.all.iter().all(|vm| vm.is_settled())
             && self.all.iter().any(|vm| vm.lived.load(Ordering::Relaxed) || vm.status() == Status::Failed)
     }

@@ -22,7 +22,6 @@ pub(super) fn info(node: &mut dyn Node, _: &Given<'_>, out: &mut dyn fmt::Write)
     writeln!(out, "name            {}", info.name)?;
     writeln!(out, "version         PureVisor {}", info.version)?;
     writeln!(out, "machine         {}", info.machine)?;
-    writeln!(out, "firmware        {}", info.firmware)?;
     writeln!(out, "CPUs            {} x {}", info.cpus, info.cpu_model)?;
     writeln!(out, "virtualization  {}", info.back_end)?;
     writeln!(

@@ -46,8 +46,6 @@ pub struct NodeInfo {
     pub version: String,
     /// Maker and model of the machine.
     pub machine: String,
-    /// Maker and version of the firmware.
-    pub firmware: String,
     /// The processor's brand string.
     pub cpu_model: String,
     /// CPUs that run.

@@ -75,7 +75,6 @@ impl Node for TestNode {
             name: "n1".into(),
             version: "0.1.0".into(),
             machine: "QEMU Q35".into(),
-            firmware: "EDK II".into(),
             cpu_model: "AMD EPYC".into(),
             cpus: 4,
             back_end: "AMD-V".into(),

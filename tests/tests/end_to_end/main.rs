@@ -3,6 +3,7 @@
 //! | module | what it shows |
 //! |---|---|
 //! | `machines` | chipsets, processor models and counts, amounts of memory, a disk as the medium, restarts of the node |
+//! | `without_vms` | CPUs that cannot run VMs, or that firmware keeps from it |
 //! | `loader` | what is said on the way to a node that cannot be started |
 //! | `configuration` | wrong lines in purevisor.toml, files that are no kernels, the other VMs |
 //! | `guests` | Debian guests: what they see, how they end, what the operator does to them |
@@ -38,6 +39,7 @@ mod hostile;
 mod loader;
 mod machines;
 mod shares;
+mod without_vms;
 
 /// The node's section, which every test begins its configuration with.
 const NODE: &str = "[node]\nname = \"n1\"\n\n";

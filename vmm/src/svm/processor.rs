@@ -51,8 +51,13 @@ impl fmt::Display for Missing {
             Self::Disabled { locked: false } => {
                 "AMD-V (SVM) is disabled by the firmware: enable \"SVM Mode\" in its set-up"
             }
-            Self::NoNestedPaging => "this CPU has AMD-V but no nested paging",
-            Self::NoAsids => "this CPU reports no address-space identifiers for AMD-V",
+            Self::NoNestedPaging => {
+                "this CPU has AMD-V without nested paging, which VMs need: use a newer CPU, or give this one \
+                 nested paging if it is virtual itself"
+            }
+            Self::NoAsids => {
+                "this CPU has AMD-V with fewer than two address-space identifiers: VMs need a CPU with more"
+            }
         })
     }
 }

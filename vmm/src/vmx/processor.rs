@@ -28,17 +28,17 @@ impl fmt::Display for Missing {
                  Technology\" in its set-up",
             ),
             Self::NoEpt => f.write_str(
-                "this CPU has Intel VT-x but no extended page tables (EPT): VMs need a newer one, or a \
-                 virtual CPU that is given EPT",
+                "this CPU has Intel VT-x without extended page tables (EPT) as VMs need them: use a newer CPU, or \
+                 give this one EPT if it is virtual itself",
             ),
             Self::NoUnrestrictedGuest => f.write_str(
-                "this CPU has Intel VT-x but not \"unrestricted guest\": VMs need a newer one, or a virtual \
-                 CPU that is given it",
+                "this CPU has Intel VT-x without \"unrestricted guest\", which VMs need: use a newer CPU, or give \
+                 this one unrestricted guest if it is virtual itself",
             ),
             Self::Control(name) => {
                 write!(
                     f,
-                    "this CPU's Intel VT-x does not have \"{name}\" as VMs need it: they need a newer one"
+                    "this CPU has Intel VT-x without \"{name}\" as VMs need it: use a newer CPU"
                 )
             }
         }

@@ -19,6 +19,8 @@
 //! - The time-stamp counter counts instructions, [`HERTZ`] of them a second, and devices follow it: the machine's
 //!   seconds have no relation to ours. What it executes is the same in each run, until a key is typed.
 //! - It lacks MSRs that every processor with VT-x has (IA32_BIOS_SIGN_ID): unknown ones read 0.
+//! - Its BIOS permits VMX on every processor and locks that (IA32_FEATURE_CONTROL), in two places of its code: what
+//!   it permits is changed in a copy ([`Permits`]).
 //! - It has at most 2 processors and 512 MiB here, a BIOS and IDE. No UEFI.
 use super::Scratch;
 use super::emulator::{Emulator, End};
@@ -58,7 +60,19 @@ pub struct Bochs {
     iso: PathBuf,
     model: String,
     cpus: u32,
+    permits: [Permits; 2],
     paced: bool,
+}
+
+/// What the BIOS leaves in a processor's IA32_FEATURE_CONTROL (SDM vol. 3C, 23.7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Permits {
+    /// VMXON is permitted, and the register locked: what the BIOS does by itself.
+    Vmx = 0b101,
+    /// VMXON is forbidden, and the register locked.
+    NoVmx = 0b001,
+    /// Nothing, and not locked.
+    Nothing = 0b000,
 }
 
 /// A machine that runs.
@@ -72,7 +86,7 @@ struct Started {
 impl Bochs {
     /// A machine with one processor of the model [`MODEL`] that boots from a CD-ROM.
     pub fn new(iso: impl Into<PathBuf>) -> Self {
-        Self { iso: iso.into(), model: MODEL.into(), cpus: 1, paced: false }
+        Self { iso: iso.into(), model: MODEL.into(), cpus: 1, permits: [Permits::Vmx; 2], paced: false }
     }
 
     /// The processor model, one of those that `bochs --help cpu` lists.
@@ -84,6 +98,12 @@ impl Bochs {
     /// The number of processors, at most [`MOST_CPUS`].
     pub fn cpus(mut self, count: u32) -> Self {
         self.cpus = count;
+        self
+    }
+
+    /// What the BIOS permits on the processor that boots, and on the others.
+    pub fn firmware_permits(mut self, boot: Permits, others: Permits) -> Self {
+        self.permits = [boot, others];
         self
     }
 
@@ -137,6 +157,9 @@ impl Bochs {
         fs::metadata(&iso).context(|| format!("cannot read {}", iso.display()))?;
         // By names without a comma or a space, which would need quoting.
         symlink(&iso, folder.join("boot.iso")).context(|| "cannot make a link to the ISO image")?;
+        let mut bios = fs::read(BIOS).context(|| format!("cannot read {BIOS}"))?;
+        permit(&mut bios, self.permits)?;
+        fs::write(folder.join("bios"), bios).context(|| "cannot write the BIOS")?;
         for (name, text) in [("bochsrc", self.configuration(port)), ("commands", "c\n".into())] {
             fs::write(folder.join(name), text).context(|| format!("cannot write {name}"))?;
         }
@@ -161,7 +184,7 @@ impl Bochs {
              megs: {MEMORY_MIB}\n\
              cpu: model={model}, count={cpus}, ips={HERTZ}, reset_on_triple_fault=0, ignore_bad_msrs=1\n\
              clock: sync={sync}, time0=utc\n\
-             romimage: file={BIOS}\n\
+             romimage: file=bios\n\
              vgaromimage: file={VGA_BIOS}\n\
              ata0-master: type=cdrom, path=boot.iso, status=inserted\n\
              boot: cdrom\n\
@@ -175,6 +198,22 @@ impl Bochs {
              sound: driver=dummy\n"
         )
     }
+}
+
+/// Changes what the BIOS ORs into IA32_FEATURE_CONTROL: by 32-bit code on the processor that boots, and by 16-bit
+/// code, whose instructions have prefixes, on the others.
+fn permit(bios: &mut [u8], permits: [Permits; 2]) -> Result<()> {
+    // MOV ECX, 3Ah; RDMSR; OR EAX, 5.
+    let boot: &[u8] = &[0xb9, 0x3a, 0, 0, 0, 0x0f, 0x32, 0x83, 0xc8, 5];
+    let others: &[u8] = &[0x66, 0xb9, 0x3a, 0, 0, 0, 0x0f, 0x32, 0x66, 0x83, 0xc8, 5];
+    for (code, permits) in [boot, others].into_iter().zip(permits) {
+        let mut places = (0..bios.len()).filter(|&at| bios[at..].starts_with(code));
+        let (Some(at), None) = (places.next(), places.next()) else {
+            return Err(Failure::new("bochs' BIOS does not set IA32_FEATURE_CONTROL as it is known to"));
+        };
+        bios[at + code.len() - 1] = permits as u8;
+    }
+    Ok(())
 }
 
 /// Reads what Bochs says before its machine runs, up to the name of the screen, and has that read to its end.
@@ -256,6 +295,21 @@ mod tests {
         assert!(text.contains("model=corei7_skylake_x,"), "{text}");
         assert!(Bochs::new("x").cpu("p4").configuration(1).contains("cpu: model=p4,"));
         assert!(Bochs::new("x").paced().configuration(1).contains("sync=slowdown"));
+    }
+
+    #[test]
+    fn the_bios_permits_what_is_asked_for_on_each_kind_of_processor() {
+        let original = fs::read(BIOS).unwrap();
+        let mut bios = original.clone();
+        permit(&mut bios, [Permits::Vmx; 2]).unwrap();
+        assert_eq!(bios, original);
+        permit(&mut bios, [Permits::NoVmx, Permits::Nothing]).unwrap();
+        let changed = |(a, b): (&u8, &u8)| (a != b).then_some((*a, *b));
+        let mut changes: Vec<_> = original.iter().zip(&bios).filter_map(changed).collect();
+        changes.sort();
+        assert_eq!(changes, [(5, 0), (5, 1)]);
+        let error = permit(&mut bios, [Permits::Vmx; 2]).unwrap_err().to_string();
+        assert!(error.contains("IA32_FEATURE_CONTROL"), "{error}");
     }
 
     #[test]

@@ -57,7 +57,8 @@ impl fmt::Display for Missing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Both => f.write_str(
-                "this CPU has neither AMD-V (SVM) nor Intel VT-x (VMX), or the machine hides it: VMs need one",
+                "this CPU has neither AMD-V (SVM) nor Intel VT-x (VMX), of which VMs need one: enable \
+                 virtualization in the firmware's set-up, or use a CPU that has it",
             ),
             Self::Svm(missing) => write!(f, "{missing}"),
             Self::Vmx(missing) => write!(f, "{missing}"),

@@ -50,6 +50,10 @@ pub fn largest_page() -> PageSize {
 impl Found {
     /// Switches it on, on the calling CPU.
     pub fn start(&self) -> Result<Processor, StartError> {
+        // As the booting CPU was asked, whose answer is the machine's.
+        // SAFETY: as in `find`.
+        svm::check(leaf, || unsafe { rdmsr(VM_CR) })
+            .map_err(|missing| StartError::Missing(super::Missing::Svm(missing)))?;
         let page = || HEAP.allocate_zeroed_frames(0).ok_or(NoMemory("a CPU's host save area"));
         let (save_area, host_state) = (page()?, page()?);
         // SAFETY: the CPU has SVM and firmware did not disable it (`check`); the save area and the page
