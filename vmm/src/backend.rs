@@ -13,6 +13,7 @@
 //! 4. The caller handles the exit. If it emulated the instruction it ends with [`Backend::advance`].
 use crate::cpu::{Cr0, Cr4, DescriptorTable, Efer, Registers, Segment, SegmentRegister};
 use crate::exit::{Event, Exit};
+use crate::platform::apic::{ApicMode, Requests};
 use core::fmt;
 
 /// Model-specific registers that live in the back end's control block and are switched by the hardware.
@@ -120,6 +121,19 @@ pub trait Backend: Registers {
     fn set_efer(&mut self, value: Efer);
     /// Replaces a segment register with its hidden part.
     fn set_segment(&mut self, register: SegmentRegister, value: Segment);
+
+    /// Whether the hardware delivers the interrupts that are requested in the local APIC's page, and ends them: then
+    /// none of them is to be injected, and no window to be asked for.
+    fn delivers_interrupts(&self) -> bool {
+        false
+    }
+    /// Tells hardware that delivers interrupts what others than the guest changed in the local APIC's page.
+    fn set_requests(&mut self, _requests: &Requests) {}
+    /// Tells how the guest reaches its local APIC from now on, to hardware that can answer the guest.
+    fn set_apic_mode(&mut self, _mode: ApicMode) {}
+    /// Asks for an [`Exit::InterruptWindow`] as soon as the guest writes a task priority whose class (bits 7:4) is
+    /// below `class`; 0 takes it back. Called before each entry. For hardware whose guests write it without an exit.
+    fn want_priority_below(&mut self, _class: u8) {}
 
     /// Bits 7:4 of the task-priority register, as CR8 shows them.
     fn cr8(&self) -> u8;

@@ -71,7 +71,7 @@ pub enum Exit {
     HostInterrupt,
     /// The host has an NMI pending.
     HostNmi,
-    /// The guest can now take an interrupt that we asked a window for.
+    /// The guest can now take an interrupt that we asked a window for, or lowered its priority as we asked to hear.
     InterruptWindow,
     /// The guest can now take an NMI that we asked a window for.
     NmiWindow,
@@ -89,6 +89,11 @@ pub enum Exit {
     Port(PortAccess),
     /// An access that second-level paging refused.
     Memory(MemoryFault),
+    /// The guest has written the register at this offset of the local APIC's page, by memory or by an MSR. The value is
+    /// there, RIP is behind the instruction; what follows from it is to be done.
+    ApicWrite(u16),
+    /// The hardware has ended this interrupt for the guest, which is one whose end the IOAPIC may have to see.
+    EndOfInterrupt(u8),
     /// VMMCALL or VMCALL.
     Hypercall,
     /// A write to a control register, with the source register where the hardware decoded it.
@@ -184,7 +189,7 @@ impl Exit {
             Self::Pause => ExitKind::Pause,
             Self::ReadMsr | Self::WriteMsr => ExitKind::Msr,
             Self::Port(_) => ExitKind::Port,
-            Self::Memory(_) => ExitKind::Mmio,
+            Self::Memory(_) | Self::ApicWrite(_) | Self::EndOfInterrupt(_) => ExitKind::Mmio,
             Self::Hypercall => ExitKind::Hypercall,
             Self::WriteCr { .. } => ExitKind::ControlRegister,
             Self::Exception(_) => ExitKind::Exception,

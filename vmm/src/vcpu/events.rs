@@ -27,13 +27,30 @@ impl<B: Backend> Vcpu<B> {
         } else {
             self.backend.want_interrupt_window(false);
         }
-        if self.halted || self.apic.waiting_for_sipi() {
+        if (self.halted || self.apic.waiting_for_sipi()) && !self.hardware_wakes() {
             return Some(Leave::Blocked { until: self.deadline() });
         }
+        if let Some(requests) = self.apic.hand_over() {
+            self.backend.set_requests(&requests);
+        }
+        self.backend.want_priority_below(self.apic.held_back());
         None
     }
 
-    /// Whether the local APIC or the 8259 has an interrupt for this vCPU.
+    /// Ends the halt of a vCPU that the hardware will deliver an interrupt to. Whether there is one.
+    #[cold]
+    fn hardware_wakes(&mut self) -> bool {
+        let wakes = self.apic.hardware_delivers()
+            && !self.apic.waiting_for_sipi()
+            && self.backend.interrupts_open()
+            && self.apic.due().is_some();
+        if wakes {
+            self.halted = false;
+        }
+        wakes
+    }
+
+    /// Whether the local APIC or the 8259 has an interrupt to be injected into this vCPU.
     #[inline]
     fn interrupt_waits(&self) -> bool {
         self.apic.deliverable().is_some() || self.apic.ext_int()

@@ -28,6 +28,11 @@ impl<B: Backend> Vcpu<B> {
             Exit::WriteMsr => self.write_msr(host),
             Exit::Port(ref access) => self.port(access, host),
             Exit::Memory(ref fault) => self.memory(fault, host),
+            Exit::ApicWrite(offset) => {
+                let ended = self.apic.written(offset, host.now());
+                self.end_of_interrupt(ended)
+            }
+            Exit::EndOfInterrupt(vector) => self.end_of_interrupt(self.apic.ended(vector)),
             Exit::Halt => self.after(Named::Hlt, |vcpu| vcpu.halted = true),
             Exit::Pause => {
                 let leave = self.after(Named::Pause, |_| ());
@@ -52,6 +57,14 @@ impl<B: Backend> Vcpu<B> {
                 self.end(End::Crash(Crash::EntryFailed { vcpu: self.index, diagnosis }))
             }
         }
+    }
+
+    /// The guest has ended an interrupt; the IOAPIC is to see it, if there is a vector.
+    fn end_of_interrupt(&self, ended: Option<u8>) -> Option<Leave> {
+        if let Some(vector) = ended {
+            self.shared.board.end_of_interrupt(vector);
+        }
+        None
     }
 
     /// Raises an exception at the current instruction.

@@ -133,10 +133,11 @@ impl<B: Backend> Vcpu<B> {
         backend.set_tsc_offset(shared.clock.offset());
         let allowed = control::Allowed::new(&cpuid);
         backend.allow_cr4(allowed.cr4());
+        let hardware = backend.delivers_interrupts();
         let mut vcpu = Self {
             index,
             backend,
-            apic: LocalApic::new(shared.fabric.clone(), index, physical_bits),
+            apic: LocalApic::new(shared.fabric.clone(), index, physical_bits).delivered_by_hardware(hardware),
             allowed,
             cpuid,
             msrs: MsrStore::new(msr_facts),
@@ -150,6 +151,7 @@ impl<B: Backend> Vcpu<B> {
             armed: None,
             exits: [0; ExitKind::COUNT],
         };
+        vcpu.backend.set_apic_mode(vcpu.apic.mode());
         vcpu.start_at(&crate::load::reset_vector());
         vcpu
     }

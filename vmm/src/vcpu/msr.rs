@@ -105,6 +105,7 @@ impl<B: Backend> Vcpu<B> {
             }
             Owner::ApicBase => {
                 self.apic.write_base(value)?;
+                self.backend.set_apic_mode(self.apic.mode());
                 // Switching it off resets the priority.
                 self.backend.set_cr8(self.apic.cr8());
             }

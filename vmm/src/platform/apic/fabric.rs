@@ -1,33 +1,49 @@
 //! What carries interrupts between the vCPUs and devices of one VM, without a lock.
 //!
-//! Each vCPU has a mailbox that anyone writes and only its owner empties, in the way of posted interrupts
-//! (SDM vol. 3C, 30.6), and publishes what senders need to know to find it: its mode, logical
-//! destination and priority.
+//! Each vCPU has a mailbox that anyone writes and only its owner empties, and publishes what senders need to
+//! know to find it: its mode and logical destination, and by its registers the priority.
 //!
 //! # Why no interrupt is lost
 //!
 //! A sender sets the vector's bit, then the bit in `events`; if `events` was 0 before, it calls
-//! [`Wake::wake`]. The owner takes all of `events` in one exchange before it takes the vectors. So a bit
+//! [`Wake::post`]. The owner takes all of `events` in one exchange before it takes the vectors. So a bit
 //! set after the owner's look finds `events` at 0 again and wakes; a bit set before it is taken. The
 //! kernel's part: a vCPU that halts first publishes that it is halted, then looks at
 //! [`ApicFabric::outstanding`] once more; and a wake-up that finds it running interrupts it.
+//!
+//! # Posted interrupts
+//!
+//! A mailbox begins with what the manual calls a posted-interrupt descriptor (SDM vol. 3C, 29.6): edge-triggered
+//! vectors are its requests, [`event::POSTED`] is "outstanding notification". All other bits of it the processor
+//! leaves to software; the other events are among them. While the guest runs, the hardware may clear that bit and then take
+//! the vectors, as the owner does. So whoever sends an event that the hardware does not take must not rely on the
+//! notification of one that it does: it calls [`Wake::wake`] unless there was another such event before.
 use super::message::{DeliveryMode, InterruptMessage, Msi};
+use super::page::RegisterPage;
 use crate::platform::map::MAX_VCPUS;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 /// How the kernel learns that a vCPU has mail.
 pub trait Wake: Send + Sync {
     /// Makes vCPU `vcpu` notice its mailbox: interrupt it if it runs, make it runnable if it is halted.
     /// Called on any CPU, maybe under a device's lock: short, and it must not call a device.
     fn wake(&self, vcpu: usize);
+
+    /// Likewise, for vectors alone: where the hardware takes these from the mailbox while the guest runs, it is
+    /// told to, and the guest need not be interrupted.
+    fn post(&self, vcpu: usize) {
+        self.wake(vcpu);
+    }
 }
 
 /// What a mailbox holds besides vectors: the bits of `events`.
 pub(super) mod event {
-    /// Some of the 64 vectors of word 0 are set; the next three bits are those of words 1 to 3.
-    pub const VECTORS: u32 = 0b1111;
+    /// Edge-triggered vectors. The place of this bit is the hardware's.
+    pub const POSTED: u32 = 1 << 0;
+    /// Level-triggered vectors.
+    pub const LEVEL: u32 = 1 << 1;
     pub const NMI: u32 = 1 << 4;
     pub const INIT: u32 = 1 << 5;
     pub const SIPI: u32 = 1 << 6;
@@ -86,25 +102,26 @@ impl Facts {
 }
 
 /// One vCPU's mailbox and published facts. On cache lines of its own: senders write it.
-#[repr(align(128))]
+#[repr(C, align(128))]
 struct Mailbox {
-    events: AtomicU32,
-    /// Lowest-priority arbitration looks at this: the TPR.
-    priority: AtomicU8,
-    facts: AtomicU64,
+    /// Edge-triggered vectors; with `events` the posted-interrupt descriptor.
     vectors: [AtomicU64; 4],
-    /// Trigger mode of each posted vector: level.
+    events: AtomicU32,
+    /// The rest of the descriptor.
+    _unused: [u32; 7],
+    /// Level-triggered vectors, of which the owner must note that they are.
     level: [AtomicU64; 4],
+    facts: AtomicU64,
 }
 
 impl Mailbox {
     fn new() -> Self {
         Self {
-            events: AtomicU32::new(0),
-            priority: AtomicU8::new(0),
-            facts: AtomicU64::new(0),
             vectors: [const { AtomicU64::new(0) }; 4],
+            events: AtomicU32::new(0),
+            _unused: [0; 7],
             level: [const { AtomicU64::new(0) }; 4],
+            facts: AtomicU64::new(0),
         }
     }
 
@@ -113,16 +130,32 @@ impl Mailbox {
     }
 }
 
+/// Takes all vectors. `false` costs nothing but looks.
+fn take_all(words: &[AtomicU64; 4], there_are: bool) -> [u64; 4] {
+    let mut taken = [0; 4];
+    if there_are {
+        for (word, taken) in words.iter().zip(&mut taken) {
+            if word.load(Ordering::Relaxed) != 0 {
+                *taken = word.swap(0, Ordering::AcqRel);
+            }
+        }
+    }
+    taken
+}
+
 /// What the owner found in its mailbox.
 pub(super) struct Mail {
     pub events: u32,
+    /// Edge-triggered.
     pub vectors: [u64; 4],
+    /// Level-triggered.
     pub level: [u64; 4],
 }
 
 /// The interrupt fabric of one VM. vCPU `n` has the APIC ID `n`.
 pub struct ApicFabric {
     mailboxes: Box<[Mailbox]>,
+    pages: Box<[RegisterPage]>,
     /// Level of the 8259's output.
     pic_output: AtomicBool,
     wake: Box<dyn Wake>,
@@ -131,8 +164,32 @@ pub struct ApicFabric {
 impl ApicFabric {
     /// For `vcpus` vCPUs, at most [`MAX_VCPUS`] (more are not created).
     pub fn new(vcpus: usize, wake: Box<dyn Wake>) -> Self {
-        let mailboxes: Vec<Mailbox> = (0..vcpus.min(MAX_VCPUS)).map(|_| Mailbox::new()).collect();
-        Self { mailboxes: mailboxes.into_boxed_slice(), pic_output: AtomicBool::new(false), wake }
+        let vcpus = 0..vcpus.min(MAX_VCPUS);
+        let mailboxes: Vec<Mailbox> = vcpus.clone().map(|_| Mailbox::new()).collect();
+        let pages: Vec<RegisterPage> = vcpus.map(|_| RegisterPage::new()).collect();
+        Self {
+            mailboxes: mailboxes.into_boxed_slice(),
+            pages: pages.into_boxed_slice(),
+            pic_output: AtomicBool::new(false),
+            wake,
+        }
+    }
+
+    /// The registers of a vCPU's local APIC.
+    ///
+    /// # Panics
+    /// If there is no such vCPU.
+    #[inline(always)]
+    pub fn registers(&self, vcpu: usize) -> &RegisterPage {
+        &self.pages[vcpu]
+    }
+
+    /// Where a vCPU's posted-interrupt descriptor is: 64 bytes, aligned to as many, for as long as the fabric lives.
+    ///
+    /// # Panics
+    /// If there is no such vCPU.
+    pub fn posted_interrupts(&self, vcpu: usize) -> *const u8 {
+        (&raw const self.mailboxes[vcpu]).cast()
     }
 
     /// How many vCPUs.
@@ -224,32 +281,26 @@ impl ApicFabric {
         }
     }
 
-    /// Publishes the priority for arbitration.
-    #[inline]
-    pub(super) fn publish_priority(&self, vcpu: usize, priority: u8) {
-        if let Some(m) = self.mailboxes.get(vcpu) {
-            m.priority.store(priority, Ordering::Relaxed);
-        }
-    }
-
     /// Empties the mailbox; for its owner alone.
     pub(super) fn take(&self, vcpu: usize) -> Mail {
-        let mut mail = Mail { events: 0, vectors: [0; 4], level: [0; 4] };
-        let Some(mailbox) = self.mailboxes.get(vcpu) else { return mail };
-        mail.events = mailbox.events.swap(0, Ordering::SeqCst);
-        for word in 0..4 {
-            if mail.events & (1 << word) != 0 {
-                mail.vectors[word] = mailbox.vectors[word].swap(0, Ordering::AcqRel);
-                mail.level[word] = mailbox.level[word].load(Ordering::Acquire);
-            }
+        let Some(mailbox) = self.mailboxes.get(vcpu) else {
+            return Mail { events: 0, vectors: [0; 4], level: [0; 4] };
+        };
+        let events = mailbox.events.swap(0, Ordering::SeqCst);
+        Mail {
+            events,
+            vectors: take_all(&mailbox.vectors, events & event::POSTED != 0),
+            level: take_all(&mailbox.level, events & event::LEVEL != 0),
         }
-        mail
     }
 
     /// 32 of the vectors that wait in the mailbox, as register `index` (0 to 7) of an IRR shows them.
     pub(super) fn posted(&self, vcpu: usize, index: u16) -> u32 {
-        let word = self.mailboxes.get(vcpu).and_then(|m| m.vectors.get(usize::from(index >> 1)));
-        word.map_or(0, |word| (word.load(Ordering::Acquire) >> (32 * (index & 1))) as u32)
+        let Some(mailbox) = self.mailboxes.get(vcpu) else { return 0 };
+        let word = usize::from(index >> 1 & 3);
+        let waiting =
+            mailbox.vectors[word].load(Ordering::Acquire) | mailbox.level[word].load(Ordering::Acquire);
+        (waiting >> (32 * (index & 1))) as u32
     }
 
     fn matches(&self, vcpu: usize, message: InterruptMessage) -> bool {
@@ -276,7 +327,7 @@ impl ApicFabric {
             {
                 continue;
             }
-            let priority = self.mailboxes[vcpu].priority.load(Ordering::Relaxed) >> 4;
+            let priority = self.registers(vcpu).task_priority() >> 4;
             if best.is_none_or(|(b, _)| priority < b) {
                 best = Some((priority, vcpu));
             }
@@ -302,14 +353,13 @@ impl ApicFabric {
                     event::ILLEGAL_VECTOR
                 } else {
                     let word = usize::from(message.vector >> 6);
-                    let bit = 1u64 << (message.vector & 63);
-                    if message.level_triggered {
-                        mailbox.level[word].fetch_or(bit, Ordering::Relaxed);
-                    } else if mailbox.level[word].load(Ordering::Relaxed) & bit != 0 {
-                        mailbox.level[word].fetch_and(!bit, Ordering::Relaxed);
-                    }
-                    mailbox.vectors[word].fetch_or(bit, Ordering::Release);
-                    1 << word
+                    let (vectors, event) = if message.level_triggered {
+                        (&mailbox.level, event::LEVEL)
+                    } else {
+                        (&mailbox.vectors, event::POSTED)
+                    };
+                    vectors[word].fetch_or(1 << (message.vector & 63), Ordering::Release);
+                    event
                 }
             }
             DeliveryMode::Smi | DeliveryMode::Reserved => return false,
@@ -335,7 +385,18 @@ impl ApicFabric {
     #[inline]
     fn post(&self, vcpu: usize, events: u32) {
         let Some(mailbox) = self.mailboxes.get(vcpu) else { return };
-        if mailbox.events.fetch_or(events, Ordering::SeqCst) == 0 {
+        let before = mailbox.events.fetch_or(events, Ordering::SeqCst);
+        self.ring(vcpu, before, events);
+    }
+
+    /// Tells a vCPU of `events`, unless there were some before that it was told of.
+    #[inline]
+    fn ring(&self, vcpu: usize, before: u32, events: u32) {
+        if events == event::POSTED {
+            if before == 0 {
+                self.wake.post(vcpu);
+            }
+        } else if before & !event::POSTED == 0 {
             self.wake.wake(vcpu);
         }
     }
@@ -349,9 +410,7 @@ impl ApicFabric {
         {
             old = now;
         }
-        if old == 0 {
-            self.wake.wake(vcpu);
-        }
+        self.ring(vcpu, old, set);
         true
     }
 }

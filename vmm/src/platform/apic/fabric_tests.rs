@@ -239,3 +239,58 @@ fn no_interrupt_is_lost_between_threads() {
         }
     });
 }
+
+/// Tells who was woken, and who was told that vectors wait.
+struct TwoBells(Arc<[AtomicUsize; 2]>);
+
+impl Wake for TwoBells {
+    fn wake(&self, _: usize) {
+        self.0[0].fetch_add(1, Ordering::SeqCst);
+    }
+    fn post(&self, _: usize) {
+        self.0[1].fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn a_posted_vector_does_not_hide_what_the_vcpu_must_look_at() {
+    let bells: Arc<[AtomicUsize; 2]> = Arc::default();
+    let fabric = Arc::new(ApicFabric::new(1, Box::new(TwoBells(bells.clone()))));
+    let mut apics = enabled(&fabric);
+    let rung = || [bells[0].swap(0, Ordering::SeqCst), bells[1].swap(0, Ordering::SeqCst)];
+    let edge = InterruptMessage::fixed(0, 0x40);
+    let level = InterruptMessage { level_triggered: true, ..InterruptMessage::fixed(0, 0x50) };
+    fabric.deliver(edge);
+    assert_eq!(rung(), [0, 1]);
+    fabric.deliver(InterruptMessage::fixed(0, 0x41));
+    assert_eq!(rung(), [0, 0], "it has been told");
+    fabric.deliver(level);
+    assert_eq!(rung(), [1, 0], "the hardware may take the vectors, and not this");
+    fabric.nmi(0);
+    assert_eq!(rung(), [0, 0]);
+    apics[0].pull();
+    fabric.deliver(level);
+    fabric.deliver(edge);
+    assert_eq!(rung(), [1, 0], "it is about to look");
+    apics[0].pull();
+    fabric.deliver(InterruptMessage { mode: DeliveryMode::StartUp, ..edge });
+    assert_eq!(rung(), [1, 0]);
+}
+
+#[test]
+fn a_mailbox_begins_with_a_posted_interrupt_descriptor() {
+    let (fabric, _) = fabric(2);
+    enabled(&fabric);
+    fabric.deliver(InterruptMessage::fixed(1, 0x91));
+    fabric.deliver(InterruptMessage { level_triggered: true, ..InterruptMessage::fixed(1, 0x50) });
+    let descriptor = fabric.posted_interrupts(1);
+    assert_eq!(descriptor.addr() % 64, 0);
+    let mailbox = &fabric.mailboxes[1];
+    let offset = |field: *const u8| field.addr() - descriptor.addr();
+    assert_eq!(offset((&raw const mailbox.vectors).cast()), 0);
+    assert_eq!(offset((&raw const mailbox.events).cast()), 32);
+    assert!(offset((&raw const mailbox.level).cast()) >= 64);
+    let requests: Vec<u64> = mailbox.vectors.iter().map(|word| word.load(Ordering::SeqCst)).collect();
+    assert_eq!(requests, [0, 0, 1 << 0x11, 0], "edge-triggered ones alone");
+    assert_eq!(mailbox.events.load(Ordering::SeqCst) & 1, 1, "outstanding notification");
+}

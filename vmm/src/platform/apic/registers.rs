@@ -30,6 +30,19 @@ impl Register {
     pub const SELF_IPI: Self = Self(0x3f);
 }
 
+impl Register {
+    /// Entry `entry` of the local vector table.
+    #[inline(always)]
+    pub const fn lvt(entry: usize) -> Self {
+        Self(Self::LVT.0 + entry as u16)
+    }
+
+    /// Whether it is one whose value is in a [`super::RegisterPage`].
+    pub const fn is_there(self) -> bool {
+        matches!(self.0, 0x02 | 0x03 | 0x08 | 0x0d..=0x28 | 0x30..=0x38 | 0x3e)
+    }
+}
+
 /// First MSR of the x2APIC.
 pub const X2APIC_MSR_FIRST: u32 = 0x800;
 /// Last MSR of the x2APIC.
@@ -50,7 +63,8 @@ pub(super) mod lvt {
 
     /// Bits that the guest can write, by position in the table: timer, thermal, performance, LINT0,
     /// LINT1, error.
-    pub const WRITABLE: [u32; 6] = [0x7_00ff, 0x1_07ff, 0x1_07ff, 0x1_a7ff, 0x1_a7ff, 0x1_00ff];
+    pub const WRITABLE: [u32; COUNT] = [0x7_00ff, 0x1_07ff, 0x1_07ff, 0x1_a7ff, 0x1_a7ff, 0x1_00ff];
+    pub const COUNT: usize = 6;
     pub const TIMER: usize = 0;
     pub const LINT0: usize = 3;
     pub const ERROR: usize = 5;

@@ -1,6 +1,6 @@
 //! The registers of a local APIC: as a page of memory, and as MSRs.
 use super::super::message::InterruptMessage;
-use super::super::registers::{Register, VERSION, X2APIC_MSR_FIRST, X2APIC_MSR_LAST, esr, icr, lvt, svr};
+use super::super::registers::{Register, X2APIC_MSR_FIRST, X2APIC_MSR_LAST, esr, icr, lvt, svr};
 use super::{GeneralProtection, LocalApic, Mode};
 use crate::time::Nanos;
 
@@ -34,31 +34,44 @@ impl LocalApic {
         match register {
             Register::EOI => return self.end_of_interrupt(),
             Register::ICR => {
-                self.icr = self.icr & !0xffff_ffff | u64::from(value & icr::WRITABLE);
-                self.send(value, InterruptMessage::destination8((self.icr >> 56) as u8));
+                self.page().set(Register::ICR, value & icr::WRITABLE);
+                let destination = self.page().get(Register::ICR_HIGH) >> 24;
+                self.send(value, InterruptMessage::destination8(destination as u8));
             }
-            Register::ICR_HIGH => self.icr = self.icr & 0xffff_ffff | u64::from(value & 0xff00_0000) << 32,
+            Register::ICR_HIGH => self.page().set(Register::ICR_HIGH, value & 0xff00_0000),
             Register::TPR => self.set_tpr(value as u8),
-            Register::INITIAL_COUNT => self.timer.set_initial(value, now),
             Register::LDR => {
-                self.ldr = value & 0xff00_0000;
+                self.page().set(Register::LDR, value & 0xff00_0000);
                 self.update_mode();
             }
             Register::DFR => {
-                self.dfr = value | 0x0fff_ffff;
+                self.page().set(Register::DFR, value | 0x0fff_ffff);
                 self.update_mode();
             }
-            Register::ID
-            | Register::VERSION
-            | Register::APR
-            | Register::PPR
-            | Register::RRD
-            | Register::CURRENT_COUNT => {}
+            // The hardware has let the guest write it.
+            Register::ID => self.show_id(),
+            Register::VERSION | Register::APR | Register::PPR | Register::RRD | Register::CURRENT_COUNT => {}
             _ => {
                 if !self.write(register, value, now) && !(0x10..0x28).contains(&register.0) {
                     self.raise_error(esr::ILLEGAL_REGISTER);
                 }
             }
+        }
+        None
+    }
+
+    /// The guest has written the register at `offset` of the page, and the hardware has left the rest undone: all but
+    /// the value's being there.
+    ///
+    /// Returns as [`Self::mmio_write`].
+    pub fn written(&mut self, offset: u16, now: Nanos) -> Option<u8> {
+        let register = Register(offset >> 4 & 0xff);
+        let value = self.page().get(register);
+        match self.mode {
+            Mode::XApic => return self.mmio_write(u64::from(register.0) << 4, 4, value.into(), now),
+            // By the hardware's hand, only what it does not do itself: a vector that there is not.
+            Mode::X2Apic if register == Register::SELF_IPI => self.self_ipi(value as u8),
+            Mode::X2Apic | Mode::Disabled => {}
         }
         None
     }
@@ -71,10 +84,13 @@ impl LocalApic {
         }
         let register = Register((msr - X2APIC_MSR_FIRST) as u16);
         match register {
-            Register::ICR => Ok(self.icr),
-            Register::ID => Ok(u64::from(self.id)),
-            Register::LDR => Ok(u64::from(self.x2apic_ldr())),
-            Register::VERSION
+            Register::ICR => {
+                let page = self.page();
+                Ok(u64::from(page.wide_icr_high()) << 32 | u64::from(page.get(Register::ICR)))
+            }
+            Register::ID
+            | Register::LDR
+            | Register::VERSION
             | Register::TPR
             | Register::PPR
             | Register::SVR
@@ -104,7 +120,9 @@ impl LocalApic {
             if low & !icr::WRITABLE != 0 {
                 return Err(GeneralProtection);
             }
-            self.icr = value & !0xffff_ffff | u64::from(low);
+            let page = self.page();
+            page.set(Register::ICR, low);
+            page.set_wide_icr_high((value >> 32) as u32);
             self.send(low, (value >> 32) as u32);
             return Ok(None);
         }
@@ -138,28 +156,14 @@ impl LocalApic {
     #[inline(never)]
     fn read(&mut self, register: Register, now: Nanos) -> u32 {
         match register {
-            Register::ID => self.id << 24,
-            Register::VERSION => VERSION,
-            Register::TPR => u32::from(self.tpr),
-            Register::PPR => u32::from(self.ppr),
-            Register::LDR => self.ldr,
-            Register::DFR => self.dfr,
-            Register::SVR => self.svr,
-            Register(n @ 0x10..=0x17) => self.isr.register(n - Register::ISR.0),
-            Register(n @ 0x18..=0x1f) => self.tmr.register(n - Register::TMR.0),
+            Register::PPR => self.priority().into(),
             // What waits in the mailbox has been requested, too.
             Register(n @ 0x20..=0x27) => {
-                let index = n - Register::IRR.0;
-                self.irr.register(index) | self.fabric.posted(self.vcpu, index)
+                self.page().get(register) | self.fabric.posted(self.vcpu, n - Register::IRR.0)
             }
-            Register::ESR => self.esr,
-            Register::ICR => self.icr as u32,
-            Register::ICR_HIGH => (self.icr >> 32) as u32,
-            Register(n @ 0x32..=0x37) => self.lvt[usize::from(n - Register::LVT.0)],
-            Register::INITIAL_COUNT => self.timer.initial(),
             Register::CURRENT_COUNT => self.timer.current(now),
-            Register::DIVIDE => self.timer.divide(),
             Register::APR | Register::EOI | Register::RRD => 0,
+            _ if register.is_there() => self.page().get(register),
             _ => {
                 self.raise_error(esr::ILLEGAL_REGISTER);
                 0
@@ -172,37 +176,57 @@ impl LocalApic {
     fn write(&mut self, register: Register, value: u32, now: Nanos) -> bool {
         match register {
             Register::SVR => {
-                self.svr = value & svr::WRITABLE;
-                if self.svr & svr::ENABLED == 0 {
+                let page = self.page();
+                page.set(Register::SVR, value & svr::WRITABLE);
+                if value & svr::ENABLED == 0 {
                     // SDM vol. 3A, 11.4.7.2: all entries are masked while the APIC is software-disabled.
-                    for entry in &mut self.lvt {
-                        *entry |= lvt::MASKED;
+                    for entry in (0..lvt::COUNT).map(Register::lvt) {
+                        page.set(entry, page.get(entry) | lvt::MASKED);
                     }
-                    self.timer.set_lvt(self.lvt[lvt::TIMER], now);
+                    self.set_timer_entry(now);
                 }
                 self.update_mode();
             }
             Register::ESR => {
-                self.esr = self.errors;
+                self.page().set(Register::ESR, self.errors);
                 self.errors = 0;
             }
             Register(n @ 0x32..=0x37) => {
                 let index = usize::from(n - Register::LVT.0);
                 let mut entry = value & lvt::WRITABLE[index];
-                if self.svr & svr::ENABLED == 0 {
+                if self.svr() & svr::ENABLED == 0 {
                     entry |= lvt::MASKED;
                 }
-                self.lvt[index] = entry;
+                self.page().set(register, entry);
                 match index {
-                    lvt::TIMER => self.timer.set_lvt(entry, now),
+                    lvt::TIMER => self.set_timer_entry(now),
                     lvt::LINT0 => self.update_mode(),
                     _ => {}
                 }
             }
-            Register::INITIAL_COUNT => self.timer.set_initial(value, now),
-            Register::DIVIDE => self.timer.set_divide(value, now),
+            Register::INITIAL_COUNT => {
+                self.timer.set_initial(value, now);
+                self.show_timer();
+            }
+            Register::DIVIDE => {
+                self.timer.set_divide(value, now);
+                self.show_timer();
+            }
             _ => return false,
         }
         true
+    }
+
+    /// The timer's entry in the local vector table was written.
+    fn set_timer_entry(&mut self, now: Nanos) {
+        self.timer.set_lvt(self.lvt(lvt::TIMER), now);
+        self.show_timer();
+    }
+
+    /// The timer decides what becomes of what is written to its registers.
+    fn show_timer(&self) {
+        let page = self.page();
+        page.set(Register::INITIAL_COUNT, self.timer.initial());
+        page.set(Register::DIVIDE, self.timer.divide());
     }
 }

@@ -6,19 +6,26 @@
 //! Before each entry the vCPU calls `pull`, `expire` with the time, and looks at `deliverable`, each
 //! of which is a compare when there is nothing to do.
 //!
-//! - this file: the state, what the vCPU's loop asks, priorities;
+//! The registers are in a [`super::RegisterPage`]. Hardware that knows how works on it while the guest runs: it may
+//! only read and write the TPR, or all that it can answer, or also deliver what is requested and end it
+//! ([`LocalApic::delivered_by_hardware`]). In the last case nothing is `deliverable` here, and what was requested
+//! by others than the guest is handed over before the entry ([`LocalApic::hand_over`]).
+//!
+//! - this file: the state, what the vCPU's loop asks;
+//! - `service`: requested and in service, priorities, the end of an interrupt;
 //! - `access`: the registers, as memory and as MSRs;
 //! - `mode`: IA32_APIC_BASE and the other MSRs of its own;
 //! - `send`: the interrupt command register, and errors.
 mod access;
 mod mode;
 mod send;
+mod service;
 
 use super::fabric::{ApicFabric, Facts, event};
 use super::message::DeliveryMode;
-use super::registers::{base, esr, lvt, svr};
+use super::page::RegisterPage;
+use super::registers::{Register, VERSION, base, esr, lvt, svr};
 use super::timer::{NEVER, Timer};
-use super::vectors::VectorSet;
 use crate::platform::map::LOCAL_APIC_BASE;
 use crate::time::Nanos;
 use alloc::sync::Arc;
@@ -47,6 +54,20 @@ pub struct Signals {
     pub nmi: bool,
 }
 
+/// How the guest reaches its local APIC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ApicMode {
+    /// Not at all.
+    Disabled,
+    /// By a page of memory.
+    XApic {
+        /// Where it is.
+        page: Gpa,
+    },
+    /// By MSRs.
+    X2Apic,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
     Disabled,
@@ -54,8 +75,26 @@ enum Mode {
     X2Apic,
 }
 
+/// What hardware that delivers interrupts must be told when others than the guest changed the registers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Requests {
+    /// The highest vector of the IRR, 0 for none.
+    pub requested: u8,
+    /// The highest vector of the ISR, 0 for none.
+    pub in_service: u8,
+    /// The TMR, 64 vectors a word, if it changed: the vectors of which the end must be told.
+    pub level: Option<[u64; 4]>,
+}
+
 /// No page: the registers are not in memory.
 const NO_PAGE: u64 = u64::MAX;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Untold {
+    Nothing,
+    Service,
+    Level,
+}
 
 /// A local APIC.
 pub struct LocalApic {
@@ -64,28 +103,21 @@ pub struct LocalApic {
     id: u32,
     mode: Mode,
     /// Address of the register page in xAPIC mode, else [`NO_PAGE`].
-    page: u64,
+    claimed: u64,
     /// IA32_APIC_BASE.
     base: u64,
     /// Bits of IA32_APIC_BASE that the guest may set.
     base_mask: u64,
-    tpr: u8,
-    ppr: u8,
-    /// Highest of `irr`, 0 for none.
+    /// The hardware delivers what is requested.
+    hardware: bool,
+    /// Highest of the IRR, 0 for none. Always 0 where the hardware delivers.
     requested: u8,
-    /// Highest of `isr`, 0 for none.
+    /// Highest of the ISR, 0 for none. Not kept where the hardware delivers.
     in_service: u8,
-    irr: VectorSet,
-    isr: VectorSet,
-    tmr: VectorSet,
-    ldr: u32,
-    dfr: u32,
-    svr: u32,
-    esr: u32,
+    /// What the hardware is to be told: nothing, of IRR and ISR, of the TMR too.
+    untold: Untold,
     /// Errors since ESR was last written.
     errors: u32,
-    icr: u64,
-    lvt: [u32; 6],
     timer: Timer,
     /// An ExtINT message arrived.
     ext_int_message: bool,
@@ -104,23 +136,14 @@ impl LocalApic {
             vcpu,
             id: vcpu as u32,
             mode: Mode::XApic,
-            page: NO_PAGE,
+            claimed: NO_PAGE,
             base: 0,
             base_mask: address_mask | base::ENABLED | base::X2APIC | base::BSP,
-            tpr: 0,
-            ppr: 0,
+            hardware: false,
             requested: 0,
             in_service: 0,
-            irr: VectorSet::default(),
-            isr: VectorSet::default(),
-            tmr: VectorSet::default(),
-            ldr: 0,
-            dfr: u32::MAX,
-            svr: svr::RESET,
-            esr: 0,
+            untold: Untold::Nothing,
             errors: 0,
-            icr: 0,
-            lvt: [lvt::MASKED; 6],
             timer: Timer::new(),
             ext_int_message: false,
             ext_int: false,
@@ -128,6 +151,13 @@ impl LocalApic {
         };
         apic.power_on();
         apic
+    }
+
+    /// One whose interrupts the hardware delivers, if it does.
+    pub fn delivered_by_hardware(mut self, hardware: bool) -> Self {
+        self.hardware = hardware;
+        self.reset_registers();
+        self
     }
 
     /// Back to the power-on state, for a reset of the whole machine.
@@ -141,61 +171,79 @@ impl LocalApic {
 
     /// What INIT and a disabled APIC do to the registers (SDM vol. 3A, 11.4.7.1).
     fn reset_registers(&mut self) {
-        self.tpr = 0;
         self.requested = 0;
         self.in_service = 0;
-        self.irr = VectorSet::default();
-        self.isr = VectorSet::default();
-        self.tmr = VectorSet::default();
-        self.ldr = 0;
-        self.dfr = u32::MAX;
-        self.svr = svr::RESET;
-        self.esr = 0;
+        self.untold = if self.hardware { Untold::Level } else { Untold::Nothing };
         self.errors = 0;
-        self.icr = 0;
-        self.lvt = [lvt::MASKED; 6];
+        let page = self.page();
+        page.clear();
+        page.set(Register::VERSION, VERSION);
+        page.set(Register::DFR, u32::MAX);
+        page.set(Register::SVR, svr::RESET);
+        for entry in 0..lvt::COUNT {
+            page.set(Register::lvt(entry), lvt::MASKED);
+        }
         if self.vcpu == 0 {
             // Firmware leaves virtual wire mode behind: the 8259 interrupts the bootstrap processor.
             // There is none here that would set it up, so it is the reset state, as in KVM.
-            self.lvt[lvt::LINT0] = lvt::EXT_INT;
+            page.set(Register::lvt(lvt::LINT0), lvt::EXT_INT);
         }
         self.timer = Timer::new();
         self.ext_int_message = false;
-        self.update_priority();
         self.update_mode();
     }
 
     /// Publishes mode and logical destination, after any change of them.
     #[cold]
     fn update_mode(&mut self) {
-        self.page = if self.mode == Mode::XApic { self.base & !(PAGE - 1) & self.base_mask } else { NO_PAGE };
+        self.claimed = match self.mode() {
+            ApicMode::XApic { page } => page.get(),
+            ApicMode::Disabled | ApicMode::X2Apic => NO_PAGE,
+        };
         let mut facts = 0;
         if self.mode != Mode::Disabled {
             facts |= Facts::HARDWARE_ENABLED;
         }
-        let ldr = if self.mode == Mode::X2Apic {
+        self.show_id();
+        let page = self.page();
+        if self.mode == Mode::X2Apic {
             facts |= Facts::X2APIC;
-            self.x2apic_ldr()
-        } else {
-            self.ldr
-        };
-        if self.svr & svr::ENABLED != 0 {
+            page.set(Register::LDR, self.id >> 4 << 16 | 1 << (self.id & 0xf));
+        }
+        if page.get(Register::SVR) & svr::ENABLED != 0 {
             facts |= Facts::SOFTWARE_ENABLED;
         }
-        if self.dfr >> 28 == 0xf {
+        if page.get(Register::DFR) >> 28 == 0xf {
             facts |= Facts::FLAT;
         }
         if self.lint0_listens() {
             facts |= Facts::LINT0;
         }
-        self.fabric.publish(self.vcpu, Facts(facts | u64::from(ldr) << 32));
-        self.fabric.publish_priority(self.vcpu, self.tpr);
+        self.fabric.publish(self.vcpu, Facts(facts | u64::from(page.get(Register::LDR)) << 32));
         // After publishing: a rise of the 8259's output is either told to us or seen here.
         self.ext_int = self.lint0_is_ext_int() && self.fabric.pic_output();
     }
 
-    fn x2apic_ldr(&self) -> u32 {
-        self.id >> 4 << 16 | 1 << (self.id & 0xf)
+    /// The ID has another place in each mode.
+    fn show_id(&self) {
+        let id = if self.mode == Mode::X2Apic { self.id } else { self.id << 24 };
+        self.page().set(Register::ID, id);
+    }
+
+    /// The registers.
+    #[inline(always)]
+    fn page(&self) -> &RegisterPage {
+        self.fabric.registers(self.vcpu)
+    }
+
+    /// An entry of the local vector table.
+    #[inline]
+    fn lvt(&self, entry: usize) -> u32 {
+        self.page().get(Register::lvt(entry))
+    }
+
+    fn svr(&self) -> u32 {
+        self.page().get(Register::SVR)
     }
 
     fn is_bsp(&self) -> bool {
@@ -205,14 +253,14 @@ impl LocalApic {
     fn lint0_listens(&self) -> bool {
         match self.mode {
             Mode::Disabled => self.is_bsp(),
-            Mode::XApic | Mode::X2Apic => self.lvt[lvt::LINT0] & lvt::MASKED == 0,
+            Mode::XApic | Mode::X2Apic => self.lvt(lvt::LINT0) & lvt::MASKED == 0,
         }
     }
 
     /// Whether the 8259 interrupts this vCPU: through LINT0 as ExtINT, or with the APIC off, directly.
     fn lint0_is_ext_int(&self) -> bool {
         self.lint0_listens()
-            && (self.mode == Mode::Disabled || self.lvt[lvt::LINT0] & lvt::EXT_INT == lvt::EXT_INT)
+            && (self.mode == Mode::Disabled || self.lvt(lvt::LINT0) & lvt::EXT_INT == lvt::EXT_INT)
     }
 
     /// Takes what others sent. Call before each entry; costs one load when there is nothing.
@@ -232,15 +280,8 @@ impl LocalApic {
             signals.init = true;
             self.reset_registers();
             self.waiting_for_sipi = !self.is_bsp();
-        } else if mail.events & event::VECTORS != 0 && self.mode != Mode::Disabled {
-            for word in 0..4 {
-                let bits = mail.vectors[word];
-                if bits != 0 {
-                    self.irr.merge(word, bits);
-                    self.tmr.replace(word, bits, mail.level[word]);
-                }
-            }
-            self.requested = self.irr.highest();
+        } else if mail.events & (event::POSTED | event::LEVEL) != 0 && self.mode != Mode::Disabled {
+            self.take_vectors(&mail);
         }
         if mail.events & event::SIPI != 0 && self.waiting_for_sipi {
             self.waiting_for_sipi = false;
@@ -259,7 +300,7 @@ impl LocalApic {
             if self.lint0_is_ext_int() {
                 self.ext_int = true;
             } else {
-                let entry = self.lvt[lvt::LINT0];
+                let entry = self.lvt(lvt::LINT0);
                 match DeliveryMode::from_bits(entry >> 8) {
                     DeliveryMode::Fixed => {
                         self.accept(entry as u8, entry & lvt::LEVEL != 0);
@@ -281,22 +322,6 @@ impl LocalApic {
     #[inline]
     pub fn waiting_for_sipi(&self) -> bool {
         self.waiting_for_sipi
-    }
-
-    /// The interrupt to be delivered now, if its priority is above what the vCPU does.
-    #[inline]
-    pub fn deliverable(&self) -> Option<u8> {
-        if self.requested >> 4 > self.ppr >> 4 { Some(self.requested) } else { None }
-    }
-
-    /// The vCPU takes `vector`, which `deliverable` named: from IRR to ISR.
-    #[inline]
-    pub fn acknowledge(&mut self, vector: u8) {
-        self.irr.remove(vector);
-        self.requested = self.irr.highest();
-        self.isr.insert(vector);
-        self.in_service = self.in_service.max(vector);
-        self.update_priority();
     }
 
     /// Whether the 8259 has an interrupt for this vCPU. It is delivered before those of the local APIC.
@@ -327,25 +352,8 @@ impl LocalApic {
         if !self.timer.expire(now) {
             return false;
         }
-        self.accept(self.lvt[lvt::TIMER] as u8, false);
+        self.accept(self.lvt(lvt::TIMER) as u8, false);
         true
-    }
-
-    /// CR8: the upper half of the TPR.
-    #[inline]
-    pub fn cr8(&self) -> u8 {
-        self.tpr >> 4
-    }
-
-    /// The vCPU wrote CR8; bits above 3 are the caller's to refuse.
-    #[inline]
-    pub fn set_cr8(&mut self, value: u8) {
-        self.set_tpr(value << 4);
-    }
-
-    /// Processor priority.
-    pub fn priority(&self) -> u8 {
-        self.ppr
     }
 
     /// APIC ID.
@@ -356,48 +364,7 @@ impl LocalApic {
     /// Whether `gpa` is in the page of the registers.
     #[inline]
     pub fn claims(&self, gpa: Gpa) -> bool {
-        gpa.get() & !(PAGE - 1) == self.page
-    }
-
-    #[inline]
-    fn set_tpr(&mut self, value: u8) {
-        self.tpr = value;
-        self.fabric.publish_priority(self.vcpu, value);
-        self.update_priority();
-    }
-
-    /// PPR from TPR and ISR (SDM vol. 3A, 11.8.3.1).
-    #[inline]
-    fn update_priority(&mut self) {
-        self.ppr = if self.tpr >> 4 >= self.in_service >> 4 { self.tpr } else { self.in_service & 0xf0 };
-    }
-
-    #[inline]
-    fn end_of_interrupt(&mut self) -> Option<u8> {
-        let vector = self.in_service;
-        if vector == 0 {
-            return None;
-        }
-        self.isr.remove(vector);
-        self.in_service = self.isr.highest();
-        self.update_priority();
-        (self.tmr.contains(vector) && self.svr & svr::SUPPRESS_EOI_BROADCAST == 0).then_some(vector)
-    }
-
-    /// An interrupt of this local APIC itself.
-    #[inline]
-    fn accept(&mut self, vector: u8, level: bool) {
-        if vector < 16 {
-            self.raise_error(esr::RECEIVE_ILLEGAL_VECTOR);
-            return;
-        }
-        self.irr.insert(vector);
-        if level {
-            self.tmr.insert(vector)
-        } else {
-            self.tmr.remove(vector)
-        }
-        self.requested = self.requested.max(vector);
+        gpa.get() & !(PAGE - 1) == self.claimed
     }
 }
 

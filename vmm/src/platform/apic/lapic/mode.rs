@@ -1,8 +1,9 @@
 //! The modes of a local APIC, and the MSRs outside of the x2APIC's range.
-use super::super::registers::base;
+use super::super::registers::{Register, base};
 use super::super::timer::GuestTsc;
-use super::{GeneralProtection, LocalApic, Mode};
+use super::{ApicMode, GeneralProtection, LocalApic, Mode};
 use crate::time::Nanos;
+use mm::addr::{Gpa, PAGE};
 
 impl LocalApic {
     /// IA32_APIC_BASE.
@@ -13,6 +14,17 @@ impl LocalApic {
     /// Whether IA32_APIC_BASE enables the APIC, which CPUID leaf 1 EDX bit 9 mirrors.
     pub fn enabled(&self) -> bool {
         self.mode != Mode::Disabled
+    }
+
+    /// How the guest reaches it.
+    pub fn mode(&self) -> ApicMode {
+        match self.mode {
+            Mode::Disabled => ApicMode::Disabled,
+            Mode::XApic => {
+                ApicMode::XApic { page: Gpa::new_truncate(self.base & !(PAGE - 1) & self.base_mask) }
+            }
+            Mode::X2Apic => ApicMode::X2Apic,
+        }
     }
 
     /// WRMSR to IA32_APIC_BASE; the transitions of SDM vol. 3A, 11.12.5.
@@ -38,7 +50,8 @@ impl LocalApic {
             self.reset_registers();
         } else {
             if mode == Mode::X2Apic && was != mode {
-                self.icr = 0;
+                self.page().set(Register::ICR, 0);
+                self.page().set(Register::ICR_HIGH, 0);
             }
             self.update_mode();
         }

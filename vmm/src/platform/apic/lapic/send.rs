@@ -9,7 +9,7 @@ impl LocalApic {
     pub(super) fn self_ipi(&mut self, vector: u8) {
         if vector < 16 {
             self.raise_error(esr::SEND_ILLEGAL_VECTOR);
-        } else if self.svr & svr::ENABLED != 0 {
+        } else if self.svr() & svr::ENABLED != 0 {
             self.accept(vector, false);
         }
     }
@@ -67,7 +67,7 @@ impl LocalApic {
             return;
         }
         self.errors |= error;
-        let entry = self.lvt[lvt::ERROR];
+        let entry = self.lvt(lvt::ERROR);
         // An error interrupt with an illegal vector is noted, but must not raise itself again.
         if entry & lvt::MASKED != 0 {
             return;

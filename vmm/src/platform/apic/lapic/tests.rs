@@ -458,17 +458,17 @@ fn an_unknown_register_is_an_error_in_esr() {
 
 /// What must hold between any two accesses.
 fn check(apic: &LocalApic, now: Nanos) {
-    assert_eq!(apic.requested, apic.irr.highest());
-    assert_eq!(apic.in_service, apic.isr.highest());
-    assert_eq!(
-        apic.ppr,
-        if apic.tpr >> 4 >= apic.in_service >> 4 { apic.tpr } else { apic.in_service & 0xf0 }
-    );
+    let page = apic.page();
+    assert_eq!(apic.requested, page.irr().highest());
+    assert_eq!(apic.in_service, page.isr().highest());
     for low in 0..16 {
-        assert!(!apic.irr.contains(low) && !apic.isr.contains(low));
+        assert!(!page.irr().contains(low) && !page.isr().contains(low));
     }
+    let held_back = apic.held_back();
+    assert!(held_back == 0 || apic.deliverable().is_none() && held_back == apic.requested >> 4);
+    assert!(held_back <= page.task_priority() >> 4, "VM entry refuses a higher threshold");
     assert!(apic.deadline().is_none_or(|at| at > now));
-    assert_eq!(apic.page != NO_PAGE, apic.mode == Mode::XApic);
+    assert_eq!(apic.claimed != NO_PAGE, apic.mode == Mode::XApic);
 }
 
 #[test]
@@ -529,4 +529,122 @@ fn random_accesses_keep_the_invariants() {
         apic.expire(now);
         check(apic, now);
     }
+}
+
+/// The first of some whose interrupts the hardware delivers.
+fn by_hardware() -> (Arc<ApicFabric>, LocalApic) {
+    let (fabric, _) = one();
+    let mut apic = LocalApic::new(fabric.clone(), 0, 40).delivered_by_hardware(true);
+    wr(&mut apic, SVR, 0x1ff);
+    apic.hand_over();
+    (fabric, apic)
+}
+
+#[test]
+fn what_the_hardware_delivers_is_handed_over_and_not_deliverable() {
+    let (fabric, mut apic) = by_hardware();
+    assert_eq!(apic.hand_over(), None);
+    fabric.deliver(InterruptMessage::fixed(0, 0x41));
+    apic.pull();
+    assert_eq!((apic.deliverable(), apic.due()), (None, Some(0x41)));
+    let requests = Requests { requested: 0x41, in_service: 0, level: None };
+    assert_eq!(apic.hand_over(), Some(requests));
+    assert_eq!(apic.hand_over(), None, "once");
+}
+
+#[test]
+fn what_the_hardware_has_moved_meanwhile_is_seen() {
+    let (_, mut apic) = by_hardware();
+    wr(&mut apic, ICR, 1 << 18 | 0x51);
+    assert_eq!(apic.hand_over().unwrap().requested, 0x51);
+    // Delivered, and another one posted.
+    let page = apic.page();
+    page.irr().remove(0x51);
+    page.isr().insert(0x51);
+    page.irr().insert(0x48);
+    assert_eq!((apic.priority(), apic.due()), (0x50, None));
+    wr(&mut apic, ICR, 1 << 18 | 0x45);
+    let requests = Requests { requested: 0x48, in_service: 0x51, level: None };
+    assert_eq!(apic.hand_over(), Some(requests));
+    wr(&mut apic, EOI, 0);
+    let requests = Requests { requested: 0x48, in_service: 0, level: None };
+    assert_eq!(apic.hand_over(), Some(requests));
+    assert_eq!(apic.due(), Some(0x48));
+}
+
+#[test]
+fn the_hardware_is_told_of_which_vectors_the_end_must_be_seen() {
+    let (fabric, mut apic) = by_hardware();
+    let level = InterruptMessage { level_triggered: true, ..InterruptMessage::fixed(0, 0x41) };
+    fabric.deliver(level);
+    apic.pull();
+    assert_eq!(apic.hand_over().unwrap().level, Some([0, 2, 0, 0]));
+    assert_eq!((apic.ended(0x41), apic.ended(0x42)), (Some(0x41), None));
+    fabric.deliver(level);
+    apic.pull();
+    assert_eq!(apic.hand_over().unwrap().level, None, "it knows");
+    fabric.deliver(InterruptMessage::fixed(0, 0x41));
+    apic.pull();
+    assert_eq!(apic.hand_over().unwrap().level, Some([0; 4]));
+    fabric.deliver(level);
+    apic.pull();
+    wr(&mut apic, SVR, 0x11ff);
+    assert_eq!(apic.ended(0x41), None, "broadcasts are suppressed");
+    // INIT clears all, and the hardware is to know.
+    fabric.deliver(InterruptMessage { mode: DeliveryMode::Init, ..InterruptMessage::fixed(0, 0) });
+    apic.pull();
+    assert_eq!(apic.hand_over(), Some(Requests { requested: 0, in_service: 0, level: Some([0; 4]) }));
+}
+
+#[test]
+fn a_register_that_the_hardware_let_the_guest_write_is_as_if_it_had_been_emulated() {
+    let (fabric, mut apic) = by_hardware();
+    let write = |apic: &mut LocalApic, offset: u16, value: u32| {
+        apic.page().set_word(offset.into(), value);
+        apic.written(offset, 0)
+    };
+    write(&mut apic, 0x20, 0x0900_0000);
+    assert_eq!(apic.mmio_read(0x20, 4, 0), 0, "the ID can't be changed");
+    write(&mut apic, 0xd0, 0x02ff_ffff);
+    write(&mut apic, 0xf0, u32::MAX);
+    assert_eq!((apic.page().word_at(0xd0), apic.page().word_at(0xf0)), (0x0200_0000, 0x13ff));
+    let to_all = InterruptMessage { logical: true, ..InterruptMessage::fixed(2, 0x61) };
+    assert!(fabric.deliver(to_all), "senders know of the new destination");
+    write(&mut apic, 0x280, 0x1234);
+    assert_eq!(apic.page().word_at(0x280), 0);
+    write(&mut apic, 0x320, 0x2_0040);
+    write(&mut apic, 0x3e0, 0xffff_fffb);
+    write(&mut apic, 0x380, 1_000_000);
+    assert_eq!((apic.page().word_at(0x3e0), apic.deadline()), (0xb, Some(1_000_000)));
+    // An IPI to oneself, with a vector that there is not.
+    write(&mut apic, 0x300, 1 << 18 | 3);
+    write(&mut apic, 0x280, 0);
+    assert_eq!(apic.page().word_at(0x280), 0x20);
+    // All of it again at random: nothing breaks.
+    for offset in 0..=u16::MAX {
+        write(&mut apic, offset & 0xfff, u32::from(offset) << 8);
+    }
+}
+
+#[test]
+fn each_mode_shows_its_registers_to_hardware_that_reads_them() {
+    let (fabric, mut others) = apics(3);
+    let mut apic = LocalApic::new(fabric, 2, 40).delivered_by_hardware(true);
+    drop(others.pop());
+    assert_eq!(apic.mode(), ApicMode::XApic { page: Gpa::new(0xfee0_0000) });
+    assert_eq!(apic.page().word_at(0x20), 2 << 24);
+    apic.write_base(0xfee0_0c00).unwrap();
+    assert_eq!(apic.mode(), ApicMode::X2Apic);
+    assert_eq!((apic.page().word_at(0x20), apic.page().word_at(0xd0)), (2, 4));
+    apic.write_msr(0x830, 7 << 32 | 0x40, 0).unwrap();
+    assert_eq!((apic.page().word_at(0x300), apic.page().word_at(0x304)), (0x40, 7));
+    assert_eq!(apic.read_msr(0x830, 0), Ok(7 << 32 | 0x40));
+    apic.page().set_word(0x3f0, 5);
+    apic.written(0x3f0, 0);
+    apic.write_msr(0x828, 0, 0).unwrap();
+    assert_eq!(apic.read_msr(0x828, 0), Ok(0x20), "no such vector");
+    apic.write_base(0xfee0_0000).unwrap();
+    assert_eq!((apic.mode(), apic.page().word_at(0x20)), (ApicMode::Disabled, 2 << 24));
+    apic.write_base(0xfed0_0800).unwrap();
+    assert_eq!(apic.mode(), ApicMode::XApic { page: Gpa::new(0xfed0_0000) });
 }
