@@ -1,0 +1,119 @@
+//! Memory that driver and device share.
+#![allow(unsafe_code)] // Volatile access to memory that a device may change at any time, here only.
+
+use crate::Kernel;
+use alloc::sync::Arc;
+use mm::addr::{Hpa, PAGE};
+
+/// Zeroed, physically contiguous pages that a device reads and writes. Every access is volatile and checked
+/// against the memory's bounds; an index that a device has said can't reach beyond.
+pub struct DmaMemory {
+    kernel: Arc<dyn Kernel>,
+    address: Hpa,
+    bytes: usize,
+    pointer: *mut u8,
+}
+
+// SAFETY: the pages are this value's alone, and each access to them is volatile and of plain integers.
+unsafe impl Send for DmaMemory {}
+// SAFETY: likewise; concurrent accesses get one value or the other.
+unsafe impl Sync for DmaMemory {}
+
+/// What may be read from and written to shared memory: integers, for which any bits are a value.
+pub trait Plain: Copy + private::Sealed {}
+
+mod private {
+    pub trait Sealed {}
+}
+
+macro_rules! plain {
+    ($($int:ty),*) => {$(
+        impl private::Sealed for $int {}
+        impl Plain for $int {}
+    )*};
+}
+plain!(u8, u16, u32, u64);
+
+impl DmaMemory {
+    /// Takes over `bytes`, whole pages, at `address`.
+    ///
+    /// # Safety
+    /// They are zero, mapped writable in the kernel's direct map, nobody else's, and may be given back by
+    /// [`Kernel::free_dma`].
+    pub unsafe fn new(kernel: Arc<dyn Kernel>, address: Hpa, bytes: usize) -> Self {
+        let pointer = kernel.direct_map().pointer(address);
+        debug_assert!(address.is_aligned(PAGE) && (bytes as u64).is_multiple_of(PAGE));
+        Self { kernel, address, bytes, pointer }
+    }
+
+    /// Physical address of its first byte.
+    pub fn address(&self) -> Hpa {
+        self.address
+    }
+
+    /// Bytes; a multiple of 4096.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    #[inline]
+    fn place<T: Plain>(&self, offset: usize) -> *mut T {
+        assert!(
+            offset.is_multiple_of(size_of::<T>())
+                && offset < self.bytes
+                && self.bytes - offset >= size_of::<T>(),
+            "an access at {offset:#x} of {:#x} bytes of DMA memory",
+            self.bytes
+        );
+        // SAFETY: within the pages, as just checked.
+        unsafe { self.pointer.add(offset).cast() }
+    }
+
+    /// Reads the integer at a byte offset, in one access.
+    ///
+    /// # Panics
+    /// Where it is not aligned or not within the memory: an error of the driver, which never takes an offset
+    /// from a device unchecked.
+    #[inline]
+    pub fn read<T: Plain>(&self, offset: usize) -> T {
+        // SAFETY: aligned and in bounds (`place`); any bits are a value of an integer.
+        unsafe { self.place::<T>(offset).read_volatile() }
+    }
+
+    /// Writes the integer at a byte offset, in one access.
+    ///
+    /// # Panics
+    /// As [`Self::read`].
+    #[inline]
+    pub fn write<T: Plain>(&self, offset: usize, value: T) {
+        // SAFETY: aligned and in bounds (`place`).
+        unsafe { self.place::<T>(offset).write_volatile(value) }
+    }
+
+    /// Copies bytes out.
+    ///
+    /// # Panics
+    /// Where they are not within the memory.
+    pub fn copy_out(&self, offset: usize, into: &mut [u8]) {
+        for (i, byte) in into.iter_mut().enumerate() {
+            *byte = self.read(offset + i);
+        }
+    }
+
+    /// Copies bytes in.
+    ///
+    /// # Panics
+    /// Where they are not within the memory.
+    pub fn copy_in(&self, offset: usize, from: &[u8]) {
+        for (i, byte) in from.iter().enumerate() {
+            self.write(offset + i, *byte);
+        }
+    }
+}
+
+impl Drop for DmaMemory {
+    fn drop(&mut self) {
+        // SAFETY: the pages came by `new`, whose caller allows it, and go with their only owner.
+        unsafe { self.kernel.free_dma(self.address, self.bytes) };
+    }
+}
