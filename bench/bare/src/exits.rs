@@ -1,18 +1,20 @@
 //! What is measured: each kind of exit by itself, then an interrupt to oneself, a timed halt, and memory
 //! that was never touched before.
+use crate::hypercalls::{is_intel, vmcall, vmmcall};
 use crate::interrupts::{IPI_X2APIC, IPI_XAPIC, TIMER, handled, stamp};
-use crate::machine::{
-    cpuid, disable_interrupts, enable_interrupts, inb, inl, is_intel, outb, rdmsr, rdtsc, read_physical,
-    vmcall, vmmcall, wait_for_interrupt, write_physical, wrmsr,
-};
 use crate::stopwatch::Results;
+use bare::instructions::{
+    IA32_APIC_BASE, cli, cpuid, inb, inl, outb, rdmsr, rdtsc, set_apic_mode, sti, sti_hlt,
+    write_tsc_deadline, write_x2apic,
+};
+use bare::memory::{load, store};
 
-const LOCAL_APIC: u32 = 0xfee0_0000;
-const APIC_ID: u32 = LOCAL_APIC + 0x20;
-const APIC_TPR: u32 = LOCAL_APIC + 0x80;
-const APIC_EOI: u32 = LOCAL_APIC + 0xb0;
-const APIC_SPURIOUS: u32 = LOCAL_APIC + 0xf0;
-const APIC_ICR: u32 = LOCAL_APIC + 0x300;
+const LOCAL_APIC: u64 = 0xfee0_0000;
+const APIC_ID: u64 = LOCAL_APIC + 0x20;
+const APIC_TPR: u64 = LOCAL_APIC + 0x80;
+const APIC_EOI: u64 = LOCAL_APIC + 0xb0;
+const APIC_SPURIOUS: u64 = LOCAL_APIC + 0xf0;
+const APIC_ICR: u64 = LOCAL_APIC + 0x300;
 /// Software-enabled, spurious vector 0xff.
 const APIC_ON: u32 = 0x1ff;
 /// An ICR's shorthand: to oneself.
@@ -20,15 +22,13 @@ const TO_SELF: u32 = 1 << 18;
 /// An LVT entry's mode: TSC-deadline.
 const BY_DEADLINE: u32 = 2 << 17;
 
-const IOAPIC_SELECT: u32 = 0xfec0_0000;
-const IOAPIC_WINDOW: u32 = IOAPIC_SELECT + 0x10;
+const IOAPIC_SELECT: u64 = 0xfec0_0000;
+const IOAPIC_WINDOW: u64 = IOAPIC_SELECT + 0x10;
 /// Where no device is.
-const HOLE: u32 = 0xfed8_0000;
+const HOLE: u64 = 0xfed8_0000;
 
-const IA32_APIC_BASE: u32 = 0x1b;
 const X2APIC_ON: u64 = 1 << 10;
 const IA32_MTRRCAP: u32 = 0xfe;
-const IA32_TSC_DEADLINE: u32 = 0x6e0;
 const X2APIC_ID: u32 = 0x802;
 const X2APIC_TPR: u32 = 0x808;
 const X2APIC_EOI: u32 = 0x80b;
@@ -44,12 +44,12 @@ const LATER: u64 = 1 << 40;
 const HALT: u64 = 1_000_000;
 
 /// Memory that nothing has used before.
-const FRESH: core::ops::Range<u32> = 128 << 20..192 << 20;
+const FRESH: core::ops::Range<u64> = 128 << 20..192 << 20;
 
 /// Takes all figures.
 pub fn measure(results: &mut Results) {
     results.time("floor", || {});
-    results.time("cpuid", || cpuid(0));
+    results.time("cpuid", || cpuid(0, 0));
     if is_intel() {
         results.time("vmcall", || vmcall(NO_CALL));
     } else {
@@ -59,8 +59,8 @@ pub fn measure(results: &mut Results) {
     memory_mapped(results);
     self_ipi_xapic(results);
     let base = rdmsr(IA32_APIC_BASE);
-    wrmsr(IA32_APIC_BASE, base | X2APIC_ON);
-    wrmsr(X2APIC_SPURIOUS, APIC_ON.into());
+    set_apic_mode(base | X2APIC_ON);
+    write_x2apic(X2APIC_SPURIOUS, APIC_ON.into());
     registers(results);
     self_ipi_x2apic(results);
     timed_halt(results);
@@ -79,57 +79,57 @@ fn ports(results: &mut Results) {
 }
 
 fn memory_mapped(results: &mut Results) {
-    results.time("lapic_mmio_read", || read_physical(APIC_ID));
-    results.time("lapic_mmio_write_tpr", || write_physical(APIC_TPR, 0));
-    results.time("lapic_mmio_write_eoi", || write_physical(APIC_EOI, 0));
-    write_physical(IOAPIC_SELECT, 1);
-    results.time("ioapic_read", || read_physical(IOAPIC_WINDOW));
-    results.time("ioapic_write", || write_physical(IOAPIC_SELECT, 1));
-    results.time("mmio_read_nobody", || read_physical(HOLE));
-    results.time("mmio_write_nobody", || write_physical(HOLE, 0));
+    results.time("lapic_mmio_read", || load::<u32>(APIC_ID));
+    results.time("lapic_mmio_write_tpr", || store(APIC_TPR, 0u32));
+    results.time("lapic_mmio_write_eoi", || store(APIC_EOI, 0u32));
+    store(IOAPIC_SELECT, 1u32);
+    results.time("ioapic_read", || load::<u32>(IOAPIC_WINDOW));
+    results.time("ioapic_write", || store(IOAPIC_SELECT, 1u32));
+    results.time("mmio_read_nobody", || load::<u32>(HOLE));
+    results.time("mmio_write_nobody", || store(HOLE, 0u32));
 }
 
 /// In x2APIC mode.
 fn registers(results: &mut Results) {
     results.time("msr_read", || rdmsr(IA32_APIC_BASE));
     results.time("msr_read_table", || rdmsr(IA32_MTRRCAP));
-    wrmsr(X2APIC_LVT_TIMER, u64::from(BY_DEADLINE | u32::from(TIMER)));
-    results.time("msr_write_tsc_deadline", || wrmsr(IA32_TSC_DEADLINE, LATER));
-    wrmsr(IA32_TSC_DEADLINE, 0);
+    write_x2apic(X2APIC_LVT_TIMER, u64::from(BY_DEADLINE | u32::from(TIMER)));
+    results.time("msr_write_tsc_deadline", || write_tsc_deadline(LATER));
+    write_tsc_deadline(0);
     results.time("x2apic_read_id", || rdmsr(X2APIC_ID));
-    results.time("x2apic_write_tpr", || wrmsr(X2APIC_TPR, 0));
-    results.time("x2apic_write_eoi", || wrmsr(X2APIC_EOI, 0));
+    results.time("x2apic_write_tpr", || write_x2apic(X2APIC_TPR, 0));
+    results.time("x2apic_write_eoi", || write_x2apic(X2APIC_EOI, 0));
 }
 
 /// An interrupt to oneself, its handler, and the end of the interrupt.
 fn self_ipi_xapic(results: &mut Results) {
-    write_physical(APIC_SPURIOUS, APIC_ON);
-    enable_interrupts();
+    store(APIC_SPURIOUS, APIC_ON);
+    sti();
     results.time("self_ipi_xapic", || {
         let before = handled();
-        write_physical(APIC_ICR, TO_SELF | u32::from(IPI_XAPIC));
+        store(APIC_ICR, TO_SELF | u32::from(IPI_XAPIC));
         while handled() == before {}
     });
-    disable_interrupts();
+    cli();
 }
 
 fn self_ipi_x2apic(results: &mut Results) {
-    enable_interrupts();
+    sti();
     results.time("self_ipi_x2apic", || {
         let before = handled();
-        wrmsr(X2APIC_ICR, u64::from(TO_SELF | u32::from(IPI_X2APIC)));
+        write_x2apic(X2APIC_ICR, u64::from(TO_SELF | u32::from(IPI_X2APIC)));
         while handled() == before {}
     });
-    disable_interrupts();
+    cli();
 }
 
 /// From the deadline to the first instruction of its handler, after a halt.
 fn timed_halt(results: &mut Results) {
     results.collect("halt_1ms_late", 200, || {
         let deadline = rdtsc() + HALT;
-        wrmsr(IA32_TSC_DEADLINE, deadline);
-        wait_for_interrupt();
-        disable_interrupts();
+        write_tsc_deadline(deadline);
+        sti_hlt();
+        cli();
         stamp().saturating_sub(deadline)
     });
 }
@@ -139,7 +139,7 @@ fn fresh_memory(results: &mut Results) {
     let touch = || {
         let begin = rdtsc();
         for page in FRESH.step_by(4096) {
-            write_physical(page, 1);
+            store(page, 1u32);
         }
         rdtsc() - begin
     };

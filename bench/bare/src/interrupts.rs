@@ -1,10 +1,11 @@
-//! The interrupt table: two vectors for each mode of the local APIC. The handlers end the interrupt and
+//! The interrupt handlers: two vectors for each mode of the local APIC. The handlers end the interrupt and
 //! count it, in as few instructions as that takes, because they are part of what is measured. As in any
 //! kernel they are not on the page of the code that they interrupt, for exits from two pages in turn may
 //! cost more than exits from one.
-#![allow(unsafe_code)] // the interrupt table and handlers
+#![allow(unsafe_code)] // interrupt handlers
 
-use core::arch::{asm, naked_asm};
+use bare::idt::{self, Gate};
+use core::arch::naked_asm;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 /// Interrupt of the self-IPI in xAPIC mode.
@@ -89,38 +90,14 @@ extern "sysv64" fn timer() {
     )
 }
 
-/// An interrupt gate (SDM vol. 3A, 6.14.1).
-#[derive(Clone, Copy)]
-#[repr(C, align(16))]
-struct Gate([u64; 2]);
-
-impl Gate {
-    const NONE: Self = Self([0; 2]);
-
-    /// In the code segment of `entry`, for ring 0.
-    fn to(handler: extern "sysv64" fn()) -> Self {
-        let address = handler as usize as u64;
-        let attributes = 0x8e00 << 32 | 8 << 16;
-        Self([address & 0xffff | attributes | (address & 0xffff_0000) << 32, address >> 32])
-    }
-}
-
-static mut TABLE: [Gate; 256] = [Gate::NONE; 256];
-
 /// Loads the table, with interrupts off.
 pub fn load() {
-    #[repr(C, packed)]
-    struct Pointer {
-        limit: u16,
-        base: u64,
+    let handlers: [(u8, extern "sysv64" fn()); 3] =
+        [(IPI_XAPIC, ipi_xapic), (IPI_X2APIC, ipi_x2apic), (TIMER, timer)];
+    for (vector, handler) in handlers {
+        let gate = Gate { handler: handler as usize as u64, stack: 0, from_user: false };
+        // SAFETY: each puts back the registers that it uses and ends with IRETQ. They name no stack.
+        unsafe { idt::set(vector, gate) };
     }
-    let table = &raw mut TABLE;
-    // SAFETY: the only place that touches the table, run once; the CPU reads it from `lidt` on.
-    unsafe {
-        (*table)[usize::from(IPI_XAPIC)] = Gate::to(ipi_xapic);
-        (*table)[usize::from(IPI_X2APIC)] = Gate::to(ipi_x2apic);
-        (*table)[usize::from(TIMER)] = Gate::to(timer);
-        let pointer = Pointer { limit: 256 * 16 - 1, base: table as u64 };
-        asm!("lidt [{}]", in(reg) &raw const pointer, options(nostack, preserves_flags));
-    }
+    idt::load();
 }

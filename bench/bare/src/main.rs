@@ -11,9 +11,9 @@
 //! BENCH-END
 //! ```
 //!
-//! - `entry`: from the PVH start to 64-bit code on an identity mapping.
-//! - `interrupts`: the interrupt table and its handlers.
-//! - `machine`: the instructions that are measured, and the numbers of the virtual PC.
+//! - [`bare`]: from the PVH start to 64-bit code on an identity mapping; instructions, console, power.
+//! - `interrupts`: the handlers.
+//! - `hypercalls`: the instructions that only this program executes.
 //! - `stopwatch`: measures, sorts, prints.
 //! - `exits`: what is measured.
 //!
@@ -21,29 +21,35 @@
 #![no_std]
 #![no_main]
 
-mod entry;
 mod exits;
+mod hypercalls;
 mod interrupts;
-mod machine;
 mod stopwatch;
 
+use bare::com1::Com1;
+use bare::entry::Stack;
+use bare::power;
 use core::fmt::Write;
 use core::panic::PanicInfo;
-use machine::Serial;
 use stopwatch::Results;
 
-/// Where `entry` leads to.
-extern "sysv64" fn main() -> ! {
+const STACK_BYTES: usize = 64 * 1024;
+static STACK: Stack<STACK_BYTES> = Stack::new();
+
+bare::entry!(crate::main, stack: crate::STACK, top: STACK_BYTES);
+
+/// Where the program begins.
+extern "sysv64" fn main(_start_info: u64) -> ! {
     interrupts::load();
     let mut results = Results::new();
     exits::measure(&mut results);
     // COM1 drops nothing, so there is no error.
-    let _ = write!(Serial, "{results}");
-    machine::power_off()
+    let _ = write!(Com1, "{results}");
+    power::off()
 }
 
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
-    let _ = writeln!(Serial, "BENCH-FAILED {info}");
-    machine::power_off()
+    let _ = writeln!(Com1, "BENCH-FAILED {info}");
+    power::off()
 }

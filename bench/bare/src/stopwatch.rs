@@ -1,5 +1,5 @@
 //! Measures, sorts, prints.
-use crate::machine::rdtsc;
+use bare::instructions::rdtsc;
 use core::fmt;
 
 /// Samples of a figure, at most.
