@@ -14,6 +14,11 @@ pub fn nudge(cpu: usize) {
     send(Vector::NUDGE, cpu);
 }
 
+/// Makes the guest that runs on CPU `cpu` take its posted interrupts, without an exit.
+pub fn post(cpu: usize) {
+    send(Vector::POSTED, cpu);
+}
+
 /// Sends `vector` to CPU `cpu`, if that runs.
 pub fn send(vector: Vector, cpu: usize) {
     if let Some(c) = percpu::get(cpu)

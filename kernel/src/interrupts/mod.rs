@@ -36,6 +36,8 @@ impl Vector {
     pub const WAKE: Self = Self(0xf0);
     /// Another CPU has something for the vCPU that runs on this one.
     pub const NUDGE: Self = Self(0xf1);
+    /// There are interrupts for the vCPU that runs on this one, which its hardware takes (SDM vol. 3C, 29.6).
+    pub const POSTED: Self = Self(0xf2);
     /// The local APIC's own; is not acknowledged (SDM vol. 3A, 11.9).
     pub const SPURIOUS: Self = Self(0xff);
 }
@@ -88,5 +90,7 @@ pub fn start(machine: &Machine) -> Result<(), crate::memory::NoMemory> {
     register(Vector::WAKE, || percpu::current().attention.store(true, Ordering::Relaxed));
     // A nudge has done its work by ending the guest's run: the vCPU looks at its mailbox.
     register(Vector::NUDGE, || {});
+    // The guest did not run when it came: the vCPU looks at its mailbox before it runs next.
+    register(Vector::POSTED, || {});
     Ok(())
 }

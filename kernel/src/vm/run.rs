@@ -57,14 +57,26 @@ impl fmt::Display for StartError {
 }
 
 /// How the fabric reaches the vCPUs.
-struct Doorbells(Arc<Once<Box<[Weak<Seat>]>>>);
+struct Doorbells {
+    seats: Arc<Once<Box<[Weak<Seat>]>>>,
+    /// A CPU takes posted interrupts while it is in the guest.
+    posted: bool,
+}
 
 impl Wake for Doorbells {
     fn wake(&self, vcpu: usize) {
-        if let Some(seats) = self.0.get()
+        if let Some(seats) = self.seats.get()
             && let Some(seat) = seats.get(vcpu).and_then(Weak::upgrade)
         {
             seat.notify();
+        }
+    }
+
+    fn post(&self, vcpu: usize) {
+        if let Some(seats) = self.seats.get()
+            && let Some(seat) = seats.get(vcpu).and_then(Weak::upgrade)
+        {
+            if self.posted { seat.notify_posted() } else { seat.notify() }
         }
     }
 }
@@ -119,7 +131,8 @@ impl Run {
             .map_err(|_| StartError::Memory { needed: ram.bytes(), free: HEAP.usage().free })?;
 
         let doorbells = Arc::new(Once::new());
-        let fabric = Arc::new(ApicFabric::new(config.vcpus as usize, Box::new(Doorbells(doorbells.clone()))));
+        let bells = Doorbells { seats: doorbells.clone(), posted: found.posts_interrupts() };
+        let fabric = Arc::new(ApicFabric::new(config.vcpus as usize, Box::new(bells)));
         let now = time::now().0;
         let board = BoardConfig {
             fabric: fabric.clone(),
@@ -143,14 +156,15 @@ impl Run {
             tables: Mutex::new(None),
             overhead: AtomicU64::new(0),
         });
-        let root = tables.root();
-        *run.tables.lock() = Some(tables);
+        // The run has them first: it frees them, whatever comes.
+        let mut slot = run.tables.lock();
+        let tables = slot.insert(tables);
 
         let params = params(config);
         let mut entities: Vec<Arc<VcpuEntity>> = Vec::with_capacity(config.vcpus as usize);
         for index in 0..config.vcpus as usize {
             let facts = facts(config, index, found);
-            let mut vcpu = Vcpu::new(found, root, shared.clone(), &facts);
+            let mut vcpu = Vcpu::new(found, tables, shared.clone(), &facts);
             if index == 0 {
                 vcpu.start_at(&loaded.state);
             }
@@ -159,6 +173,7 @@ impl Run {
             entity.payload().set_entity(&entity);
             entities.push(entity);
         }
+        drop(slot);
         doorbells.call_once(|| entities.iter().map(|e| Arc::downgrade(e.payload())).collect());
         run.vcpus.call_once(|| entities.into_boxed_slice());
         run.overhead.store(free_before.saturating_sub(HEAP.usage().free), Ordering::Relaxed);

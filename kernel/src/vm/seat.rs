@@ -99,6 +99,16 @@ impl Seat {
     /// Makes the vCPU look at what there is for it: runs it if it is blocked, interrupts it if it runs on
     /// another CPU. On the calling CPU it will look by itself.
     pub fn notify(&self) {
+        self.tell(ipi::nudge);
+    }
+
+    /// Likewise, where there are only interrupts for it, which a CPU that runs it takes by itself.
+    pub fn notify_posted(&self) {
+        self.tell(ipi::post);
+    }
+
+    /// `interrupt`: how the vCPU is reached that runs on another CPU.
+    fn tell(&self, interrupt: fn(usize)) {
         let Some(entity) = self.entity.get().and_then(Weak::upgrade) else { return };
         match scheduler().wake(&entity, time::now().0) {
             Some(placement) => kick(placement),
@@ -106,7 +116,7 @@ impl Seat {
                 if let Some(cpu) = entity.running_on()
                     && cpu != percpu::current().index
                 {
-                    ipi::nudge(cpu);
+                    interrupt(cpu);
                 }
             }
         }

@@ -1,7 +1,8 @@
-//! What VM entry demands of the guest's state (SDM vol. 3C, 26.3.1; controls for events: 26.2.1.3), with
-//! unrestricted guests. The hardware only says that something is wrong: this names the field.
-use super::controls::IA32E_MODE_GUEST;
-use super::field::{Kept, LDTR, TR};
+//! What VM entry demands of the guest's state (SDM vol. 3C, 26.3.1), with unrestricted guests, and of the controls for
+//! events (26.2.1.3) and for the local APIC (26.2.1.1). The hardware only says that something is wrong: this names the
+//! field.
+use super::controls::{APIC_ACCESSES, Group, IA32E_MODE_GUEST, X2APIC_MODE};
+use super::field::{Field, Kept, LDTR, TR};
 use super::interruptibility as blocking;
 use super::processor::Capabilities;
 use super::segment::UNUSABLE;
@@ -13,8 +14,8 @@ use mm::addr::is_canonical;
 /// A rule that the state breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Broken {
-    /// The field.
-    pub field: Kept,
+    /// The field's name, in two parts.
+    pub field: (&'static str, &'static str),
     /// Its value.
     pub value: u64,
     /// What it must be.
@@ -23,7 +24,7 @@ pub struct Broken {
 
 impl fmt::Display for Broken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (register, part) = self.field.name();
+        let (register, part) = self.field;
         write!(f, "{register}{part} is {:#x}: {}", self.value, self.rule)
     }
 }
@@ -35,6 +36,7 @@ const SS: u8 = 2;
 /// The state under examination.
 struct State<'a> {
     vmcs: &'a Vmcs,
+    task_priority: u8,
     cr0: Cr0,
     cr4: Cr4,
     rflags: Rflags,
@@ -43,16 +45,18 @@ struct State<'a> {
 
 type Verdict = Result<(), Broken>;
 
-/// The first rule that is broken, in the manual's order.
-pub fn first_broken(vmcs: &Vmcs, capabilities: &Capabilities) -> Option<Broken> {
+/// The first rule that is broken, in the manual's order. `task_priority` is the TPR in the virtual-APIC page.
+pub fn first_broken(vmcs: &Vmcs, capabilities: &Capabilities, task_priority: u8) -> Option<Broken> {
     let state = State {
         vmcs,
+        task_priority,
         cr0: Cr0::from_bits_retain(vmcs.get(Kept::CR0)),
         cr4: Cr4::from_bits_retain(vmcs.get(Kept::CR4)),
         rflags: Rflags::from_bits_retain(vmcs.get(Kept::RFLAGS)),
         long: vmcs.get(Kept::ENTRY_CONTROLS) & u64::from(IA32E_MODE_GUEST) != 0,
     };
     let all = || {
+        state.local_apic(capabilities)?;
         state.event()?;
         state.control_registers(capabilities)?;
         state.segments()?;
@@ -69,7 +73,71 @@ impl State<'_> {
     }
 
     fn check(&self, holds: bool, field: Kept, rule: &'static str) -> Verdict {
-        if holds { Ok(()) } else { Err(Broken { field, value: self.get(field), rule }) }
+        if holds { Ok(()) } else { Err(Broken { field: field.name(), value: self.get(field), rule }) }
+    }
+
+    fn check_control(&self, holds: bool, field: Field, name: &'static str, rule: &'static str) -> Verdict {
+        if holds { Ok(()) } else { Err(Broken { field: (name, ""), value: self.vmcs.read(field), rule }) }
+    }
+
+    /// 26.2.1.1, of what is not the same for all vCPUs.
+    fn local_apic(&self, capabilities: &Capabilities) -> Verdict {
+        const PAGE: &str = "must be the address of a page";
+        let controls = capabilities.controls;
+        let is = |field: Field, aligned: u64| {
+            let address = self.vmcs.read(field);
+            address & (aligned - 1) == 0 && address >> 52 == 0
+        };
+        for (field, name) in [
+            (Field::MSR_BITMAP, "address of MSR bitmaps"),
+            (Field::VIRTUAL_APIC_PAGE, "virtual-APIC address"),
+        ] {
+            self.check_control(is(field, 4096), field, name, PAGE)?;
+        }
+        let modes = self.vmcs.read(Field::SECONDARY_CONTROLS) as u32 & (APIC_ACCESSES | X2APIC_MODE);
+        self.check_control(
+            modes != APIC_ACCESSES | X2APIC_MODE && controls.in_mode(modes) == modes,
+            Field::SECONDARY_CONTROLS,
+            "secondary processor-based controls",
+            "\"virtualize APIC accesses\" and \"virtualize x2APIC mode\" exclude each other, and the CPU must have them",
+        )?;
+        self.check_control(
+            modes & APIC_ACCESSES == 0 || is(Field::APIC_ACCESS_PAGE, 4096),
+            Field::APIC_ACCESS_PAGE,
+            "APIC-access address",
+            PAGE,
+        )?;
+        if controls.deliver_interrupts() {
+            self.check_control(
+                controls.get(Group::Pin) & 1 != 0,
+                Field::PIN_CONTROLS,
+                "pin-based controls",
+                "\"virtual-interrupt delivery\" needs \"external-interrupt exiting\"",
+            )?;
+        } else {
+            let threshold = self.get(Kept::TPR_THRESHOLD);
+            self.check(threshold >> 4 == 0, Kept::TPR_THRESHOLD, "bits 31:4 must be 0")?;
+            self.check(
+                modes & APIC_ACCESSES != 0 || threshold <= u64::from(self.task_priority >> 4),
+                Kept::TPR_THRESHOLD,
+                "must not be above bits 7:4 of the TPR in the virtual-APIC page",
+            )?;
+        }
+        if controls.post_interrupts() {
+            self.check_control(
+                self.vmcs.read(Field::NOTIFICATION_VECTOR) >> 8 == 0,
+                Field::NOTIFICATION_VECTOR,
+                "posted-interrupt notification vector",
+                "there are 256 vectors",
+            )?;
+            self.check_control(
+                is(Field::POSTED_INTERRUPTS, 64),
+                Field::POSTED_INTERRUPTS,
+                "posted-interrupt descriptor address",
+                "must be a multiple of 64",
+            )?;
+        }
+        Ok(())
     }
 
     /// 26.2.1.3.

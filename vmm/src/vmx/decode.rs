@@ -5,6 +5,7 @@ use super::field::{Field, Kept};
 use super::vmcs::Vmcs;
 use crate::cpu::{Exception, Gpr, Vector};
 use crate::exit::{Direction, Exit, Forbidden, MemoryFault, PortAccess};
+use crate::platform::map::LOCAL_APIC_BASE;
 use mm::addr::Gpa;
 
 /// A basic exit reason: bits 15:0 of the field.
@@ -42,6 +43,9 @@ impl Reason {
     pub const MONITOR: Self = Self(39);
     pub const PAUSE: Self = Self(40);
     pub const MACHINE_CHECK: Self = Self(41);
+    pub const TPR_BELOW_THRESHOLD: Self = Self(43);
+    pub const APIC_ACCESS: Self = Self(44);
+    pub const VIRTUALIZED_EOI: Self = Self(45);
     pub const EPT_VIOLATION: Self = Self(48);
     pub const EPT_MISCONFIGURATION: Self = Self(49);
     pub const INVEPT: Self = Self(50);
@@ -49,6 +53,7 @@ impl Reason {
     pub const INVVPID: Self = Self(53);
     pub const WBINVD: Self = Self(54);
     pub const XSETBV: Self = Self(55);
+    pub const APIC_WRITE: Self = Self(56);
     pub const INVPCID: Self = Self(58);
     pub const VMFUNC: Self = Self(59);
     pub const ENCLS: Self = Self(60);
@@ -109,7 +114,10 @@ pub fn decode(vmcs: &Vmcs, reason: Reason) -> Exit {
         // Behind the timer's end, too, all that is to be done is to let in what is pending.
         Reason::EXTERNAL_INTERRUPT | Reason::PREEMPTION_TIMER => Exit::HostInterrupt,
         Reason::CPUID => Exit::Cpuid,
-        Reason::INTERRUPT_WINDOW => Exit::InterruptWindow,
+        Reason::INTERRUPT_WINDOW | Reason::TPR_BELOW_THRESHOLD => Exit::InterruptWindow,
+        Reason::APIC_WRITE => Exit::ApicWrite(vmcs.read(Field::EXIT_QUALIFICATION) as u16 & 0xfff),
+        Reason::VIRTUALIZED_EOI => Exit::EndOfInterrupt(vmcs.read(Field::EXIT_QUALIFICATION) as u8),
+        Reason::APIC_ACCESS => Exit::Memory(apic_access(vmcs)),
         Reason::NMI_WINDOW => Exit::NmiWindow,
         Reason::PAUSE => Exit::Pause,
         Reason::VMCALL => Exit::Hypercall,
@@ -203,6 +211,22 @@ fn nested_fault(vmcs: &Vmcs) -> MemoryFault {
     }
 }
 
+/// Exit qualification for APIC accesses (table 27-6), which exit only where the page is at its first place.
+fn apic_access(vmcs: &Vmcs) -> MemoryFault {
+    /// From here on it was no access by a linear address.
+    const GUEST_PHYSICAL: u64 = 10;
+    let qualification = vmcs.read(Field::EXIT_QUALIFICATION);
+    let kind = qualification >> 12 & 0xf;
+    MemoryFault {
+        gpa: Gpa::new_truncate(LOCAL_APIC_BASE | qualification & 0xfff),
+        write: kind == 1,
+        fetch: kind == 2,
+        page_walk: kind >= GUEST_PHYSICAL,
+        instruction: [0; 15],
+        instruction_len: 0,
+    }
+}
+
 /// Exit qualification for control-register accesses (table 27-3). Only MOV to a register exits: what CLTS and
 /// LMSW change is the guest's own, and nothing exits on reads.
 fn cr_access(vmcs: &Vmcs) -> Exit {
@@ -266,6 +290,25 @@ mod tests {
         assert_eq!(fault(0x184), (false, true, false));
         assert_eq!(fault(0x081), (false, false, true), "a walk");
         assert_eq!(fault(0x001), (false, false, true), "MOV to CR3 that loads PDPTEs");
+    }
+
+    #[test]
+    fn accesses_to_the_local_apic_are_told_apart() {
+        let exit = |reason, qualification| with_qualification(Reason(reason), qualification);
+        assert_eq!(exit(56, 0x300), Exit::ApicWrite(0x300));
+        assert_eq!(exit(45, 0x41), Exit::EndOfInterrupt(0x41));
+        for (qualification, what) in [
+            (0x0390, (false, false, false)),
+            (0x1300, (true, false, false)),
+            (0x2000, (false, true, false)),
+            (0x3010, (false, false, false)),
+            (0xa000, (false, false, true)),
+            (0xf000, (false, false, true)),
+        ] {
+            let Exit::Memory(fault) = exit(44, qualification) else { panic!() };
+            assert_eq!((fault.write, fault.fetch, fault.page_walk), what, "{qualification:#x}");
+            assert_eq!(fault.gpa.get(), 0xfee0_0000 | qualification & 0xfff);
+        }
     }
 
     #[test]
@@ -342,7 +385,9 @@ mod tests {
             (36, Exit::Forbidden(Forbidden::Mwait)),
             (39, Exit::Forbidden(Forbidden::Monitor)),
             (40, Exit::Pause),
-            (43, Exit::Unknown(43)), // TPR below threshold: there is none
+            (43, Exit::InterruptWindow),
+            (45, Exit::EndOfInterrupt(0)),
+            (56, Exit::ApicWrite(0)),
             (49, Exit::Unknown(49)),
             (52, Exit::HostInterrupt),
             (50, Exit::Forbidden(Forbidden::Other)),
@@ -362,7 +407,7 @@ mod tests {
         for number in [10, 12, 18, 28, 30, 31, 32, 40, 55] {
             assert!(Reason(number).is_instruction(), "{number}");
         }
-        for number in [0, 1, 2, 7, 8, 9, 33, 41, 48, 49, 52, 56, 200, u16::MAX] {
+        for number in [0, 1, 2, 7, 8, 9, 33, 41, 43, 44, 45, 48, 49, 52, 56, 200, u16::MAX] {
             assert!(!Reason(number).is_instruction(), "{number}");
         }
     }

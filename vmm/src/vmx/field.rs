@@ -6,11 +6,16 @@ pub struct Field(pub u16);
 
 #[allow(missing_docs)] // The names are the manual's.
 impl Field {
+    pub const NOTIFICATION_VECTOR: Self = Self(0x0002);
     pub const IO_BITMAP_A: Self = Self(0x2000);
     pub const IO_BITMAP_B: Self = Self(0x2002);
     pub const MSR_BITMAP: Self = Self(0x2004);
     pub const VIRTUAL_APIC_PAGE: Self = Self(0x2012);
+    pub const APIC_ACCESS_PAGE: Self = Self(0x2014);
+    pub const POSTED_INTERRUPTS: Self = Self(0x2016);
     pub const EPT_POINTER: Self = Self(0x201a);
+    /// Of four: 64 vectors each.
+    pub const EOI_EXIT_BITMAP: Self = Self(0x201c);
     pub const GUEST_PHYSICAL_ADDRESS: Self = Self(0x2400);
     pub const VMCS_LINK_POINTER: Self = Self(0x2800);
     pub const HOST_PAT: Self = Self(0x2c00);
@@ -93,6 +98,8 @@ kept! {
     IDTR_LIMIT = 0x4812 "IDTR limit",
     INTERRUPTIBILITY = 0x4824 "interruptibility state",
     PENDING_DEBUG = 0x6822 "pending debug exceptions",
+    // RVI and, in the upper half, SVI; where the CPU delivers interrupts.
+    INTERRUPT_STATUS = 0x0810 "guest interrupt status",
     // With unrestricted guests the hardware keeps "IA-32e mode guest" equal to EFER.LMA.
     ENTRY_CONTROLS = 0x4012 "VM-entry controls",
     // From here on: what a guest's run does not change.
@@ -104,6 +111,7 @@ kept! {
     CR0_SHADOW = 0x6004 "CR0 read shadow",
     CR4_SHADOW = 0x6006 "CR4 read shadow",
     CR4_MASK = 0x6002 "CR4 guest/host mask",
+    TPR_THRESHOLD = 0x401c "TPR threshold",
     TSC_OFFSET = 0x2010 "TSC offset",
     VPID = 0x0000 "VPID",
 }

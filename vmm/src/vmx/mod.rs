@@ -8,6 +8,7 @@
 //! | `field` | the fields of a VMCS by their encodings |
 //! | `vmcs` | a VMCS, and the values that are kept beside it |
 //! | `controls` | what leaves the guest and what is switched, as one table |
+//! | `apic_view` | the nested tables of vCPUs whose local APIC the CPU answers for |
 //! | `permission_maps` | which ports and MSRs leave the guest |
 //! | `segment` | segment attributes as a VMCS has them |
 //! | `event` | events as a VMCS has them |
@@ -32,12 +33,15 @@
 //! switches them on (its VM entry looks at the guest's IF before it notes that a guest runs), and for whatever
 //! else there may be that keeps an interrupt away.
 //!
-//! Not written yet: interrupt delivery by APIC virtualization. Interrupts are injected by entries.
+//! The local APIC's registers are one page, on which hypervisor and CPU work by turns; how much the CPU does of it is
+//! a matter of controls (`vcpu/apic`). Where it takes posted interrupts it acknowledges the host's at the exit, too,
+//! and `Processor` has whom to give them to.
 //!
 //! # Speculation
 //!
 //! As on AMD-V (see [`crate::svm`]): IBPB between VMs; nothing from a guest to the hypervisor: no return-stack
 //! filling, no L1D flush and no buffer clearing (VERW) before entries.
+mod apic_view;
 mod beside;
 mod consistency;
 mod controls;
@@ -59,13 +63,14 @@ mod vmcs;
 #[cfg(test)]
 pub(crate) use field::{Field, Kept};
 #[cfg(test)]
-pub(crate) use processor::tests::{checked, skylake};
+pub(crate) use processor::tests::{checked, skylake, skylake_server};
 #[cfg(test)]
 pub(crate) use vmcs::Vmcs;
 
+pub use apic_view::{ApicView, Roots};
 pub use permission_maps::PermissionMaps;
 pub use processor::{
     Capabilities, HostState, Missing, Processor, check, feature_control, has_prediction_barrier,
 };
 pub use translations::tables_are_freed;
-pub use vcpu::VmxVcpu;
+pub use vcpu::{Surroundings, VmxVcpu};

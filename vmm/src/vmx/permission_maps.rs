@@ -1,12 +1,16 @@
 //! The I/O and MSR bitmaps (SDM vol. 3C, 24.6.4 and 24.6.9). One set serves every guest: all ports are
-//! virtual, and the same MSRs are switched for each.
+//! virtual, and the same MSRs are switched for each. Whether those of the x2APIC are the CPU's to answer for depends
+//! on the mode of the vCPU's local APIC.
+use super::controls::{Controls, X2APIC_MODE};
+use core::ops::RangeInclusive;
 
 /// I/O bitmap: a bit per port, 8 KiB; and MSR bitmaps, a bit per MSR of two ranges, for reads and for writes,
-/// 4 KiB.
+/// 4 KiB: one for guests in x2APIC mode where the CPU virtualizes it, one for all others.
 #[repr(C, align(4096))]
 pub struct PermissionMaps {
     io: [u8; 8 * 1024],
     msr: [u8; 4 * 1024],
+    x2apic: [u8; 4 * 1024],
 }
 
 /// MSRs that a guest reads and writes without an exit, because entries, exits or the vCPU's turn exchange
@@ -24,6 +28,24 @@ const PASSED_THROUGH: &[(u32, &str)] = &[
     (0xc000_0102, "IA32_KERNEL_GS_BASE"),
 ];
 
+/// Registers of the x2APIC that the CPU reads from the virtual-APIC page if it virtualizes all of them. Not the
+/// current count, which is no register of the page, nor those that are not there in this mode (SDM vol. 3A, table
+/// 11-6), of which it would read anything.
+const X2APIC_READ: &[RangeInclusive<u32>] = &[
+    0x802..=0x803,
+    0x808..=0x808,
+    0x80a..=0x80a,
+    0x80d..=0x80d,
+    0x80f..=0x828,
+    0x830..=0x830,
+    0x832..=0x838,
+    0x83e..=0x83e,
+];
+/// Registers of the x2APIC that it writes, with all that follows, if it delivers interrupts: TPR, EOI, SELF IPI.
+const X2APIC_WRITTEN: &[u32] = &[TPR, 0x80b, 0x83f];
+/// What it reads and writes in any case.
+const TPR: u32 = 0x808;
+
 /// Bytes from the bits for reads to those for writes.
 const WRITES: usize = 2048;
 
@@ -32,25 +54,34 @@ impl PermissionMaps {
     pub const IO_B_OFFSET: u64 = 4 * 1024;
     /// Offset of the MSR bitmaps.
     pub const MSR_OFFSET: u64 = 8 * 1024;
+    /// Offset of the MSR bitmaps for guests in x2APIC mode, where the CPU virtualizes that.
+    pub const X2APIC_OFFSET: u64 = 12 * 1024;
 
-    /// Everything intercepted, but what [`PASSED_THROUGH`] names.
-    pub const fn new() -> Self {
-        let mut maps = Self { io: [0xff; 8 * 1024], msr: [0xff; 4 * 1024] };
-        let mut i = 0;
-        while i < PASSED_THROUGH.len() {
-            let (byte, bit) = position(PASSED_THROUGH[i].0);
-            maps.msr[byte] &= !bit;
-            maps.msr[WRITES + byte] &= !bit;
-            i += 1;
+    /// Everything intercepted, but what [`PASSED_THROUGH`] names, and what a CPU with these controls answers for.
+    pub fn new(controls: &Controls) -> Self {
+        let mut maps = Self { io: [0xff; 8 * 1024], msr: [0xff; 4 * 1024], x2apic: [0xff; 4 * 1024] };
+        for &(msr, _) in PASSED_THROUGH {
+            for map in [&mut maps.msr, &mut maps.x2apic] {
+                pass(map, msr, 0);
+                pass(map, msr, WRITES);
+            }
+        }
+        if controls.in_mode(X2APIC_MODE) != 0 {
+            pass(&mut maps.x2apic, TPR, 0);
+            pass(&mut maps.x2apic, TPR, WRITES);
+            if controls.deliver_interrupts() {
+                X2APIC_READ.iter().cloned().flatten().for_each(|msr| pass(&mut maps.x2apic, msr, 0));
+                X2APIC_WRITTEN.iter().for_each(|&msr| pass(&mut maps.x2apic, msr, WRITES));
+            }
         }
         maps
     }
 }
 
-impl Default for PermissionMaps {
-    fn default() -> Self {
-        Self::new()
-    }
+/// Lets reads or [`WRITES`] of an MSR through.
+fn pass(map: &mut [u8; 4 * 1024], msr: u32, offset: usize) {
+    let (byte, bit) = position(msr);
+    map[offset + byte] &= !bit;
 }
 
 /// Byte and bit of an MSR among those for reads: 0 to 0x1fff in the first KiB, 0xc000_0000 to 0xc000_1fff in
@@ -67,23 +98,50 @@ const fn position(msr: u32) -> (usize, u8) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::controls::tests::{BOCHS, SKYLAKE, of};
     use super::*;
+    use std::vec;
+    use std::vec::Vec;
 
-    fn open(maps: &PermissionMaps, msr: u32, offset: usize) -> bool {
+    fn open(map: &[u8], msr: u32, offset: usize) -> bool {
         let (byte, bit) = position(msr);
-        maps.msr[offset + byte] & bit == 0
+        map[offset + byte] & bit == 0
+    }
+
+    fn maps(msrs: [u64; 5]) -> PermissionMaps {
+        PermissionMaps::new(&Controls::choose(of(msrs)).unwrap())
     }
 
     #[test]
     fn only_switched_registers_are_passed_through_both_ways() {
-        let maps = PermissionMaps::new();
+        let maps = maps(BOCHS);
         for offset in [0, WRITES] {
             let all = (0..0x2000).flat_map(|i| [i, 0xc000_0000 + i]);
-            assert_eq!(all.filter(|&msr| open(&maps, msr, offset)).count(), PASSED_THROUGH.len());
-            assert!(open(&maps, 0xc000_0082, offset));
-            assert!(!open(&maps, 0xc000_0080, offset), "EFER must not be passed through");
-            assert!(!open(&maps, 0x277, offset), "PAT must not be passed through");
+            assert_eq!(all.filter(|&msr| open(&maps.msr, msr, offset)).count(), PASSED_THROUGH.len());
+            assert!(open(&maps.msr, 0xc000_0082, offset));
+            assert!(!open(&maps.msr, 0xc000_0080, offset), "EFER must not be passed through");
+            assert!(!open(&maps.msr, 0x277, offset), "PAT must not be passed through");
         }
         assert!(maps.io.iter().all(|&b| b == 0xff));
+    }
+
+    #[test]
+    fn in_x2apic_mode_the_cpu_answers_for_what_it_can_answer() {
+        let passed = |maps: &PermissionMaps, offset| {
+            (0x800..0x900).filter(|&msr| open(&maps.x2apic, msr, offset)).collect::<Vec<u32>>()
+        };
+        let all = maps(BOCHS);
+        assert_eq!(passed(&all, WRITES), [0x808, 0x80b, 0x83f]);
+        let read = passed(&all, 0);
+        assert_eq!(read.len(), 2 + 3 + 26 + 1 + 7 + 1);
+        for refused in [0x800, 0x80b, 0x80e, 0x82f, 0x831, 0x839, 0x83f, 0x840, 0x8ff] {
+            assert!(!read.contains(&refused), "{refused:#x}");
+        }
+        let tpr_alone = maps(SKYLAKE);
+        assert_eq!((passed(&tpr_alone, 0), passed(&tpr_alone, WRITES)), (vec![0x808], vec![0x808]));
+        for maps in [all, tpr_alone] {
+            assert!(open(&maps.x2apic, 0xc000_0082, 0) && !open(&maps.x2apic, 0x1b, WRITES));
+            assert!((0x800..0x900).all(|msr| !open(&maps.msr, msr, 0) && !open(&maps.msr, msr, WRITES)));
+        }
     }
 }

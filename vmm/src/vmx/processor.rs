@@ -115,6 +115,13 @@ pub struct Capabilities {
     pub timer_shift: u8,
 }
 
+impl Capabilities {
+    /// Whether the CPU can answer for the page of a local APIC, so that a VM's tables are to have a second root.
+    pub const fn apic_accesses(&self) -> bool {
+        self.controls.in_mode(super::controls::APIC_ACCESSES) != 0
+    }
+}
+
 /// Looks whether a CPU can be used: `cpuid(leaf)` as EAX, EBX, ECX, EDX; `msr` reads a register, and is asked
 /// only for those that the CPU has.
 ///
@@ -191,6 +198,9 @@ pub struct Processor {
     /// The VM that ran here last; 0 for none.
     pub(super) vm: u64,
     prediction_barrier: bool,
+    /// Takes an interrupt of the host's that the exit has acknowledged, with interrupts disabled.
+    #[cfg_attr(not(target_os = "none"), allow(dead_code))]
+    pub(super) take_interrupt: fn(u8),
     pub(super) vpids: AsidPool,
     pub(super) host: HostState,
     translations: Translations,
@@ -202,7 +212,14 @@ const VPIDS: u32 = 1 << 16;
 impl Processor {
     /// For CPU number `cpu`, which is in VMX operation with this state of the hypervisor's. Whatever it had cached
     /// of guests is dropped.
-    pub fn new(cpu: usize, capabilities: &Capabilities, prediction_barrier: bool, host: HostState) -> Self {
+    /// An interrupt of the host's that an exit acknowledges is given to `take_interrupt`, with interrupts disabled.
+    pub fn new(
+        cpu: usize,
+        capabilities: &Capabilities,
+        prediction_barrier: bool,
+        host: HostState,
+        take_interrupt: fn(u8),
+    ) -> Self {
         #[cfg(target_os = "none")]
         #[allow(unsafe_code)]
         // SAFETY: the CPU is in VMX operation; it has what `check` found.
@@ -214,7 +231,15 @@ impl Processor {
         }
         let _ = capabilities;
         let vpids = AsidPool::new(cpu, VPIDS);
-        Self { number: cpu, vm: 0, prediction_barrier, vpids, host, translations: Translations::none() }
+        Self {
+            number: cpu,
+            vm: 0,
+            prediction_barrier,
+            take_interrupt,
+            vpids,
+            host,
+            translations: Translations::none(),
+        }
     }
 
     /// The CPU goes on to another vCPU, of VM number `vm`: nothing that another VM left behind is of use to it.
@@ -238,7 +263,7 @@ impl Processor {
 
 #[cfg(test)]
 pub mod tests {
-    use super::super::controls::tests::SKYLAKE;
+    use super::super::controls::tests::{SERVER, SKYLAKE};
     use super::*;
     use std::collections::BTreeMap;
 
@@ -261,6 +286,18 @@ pub mod tests {
             // Where the original MSR tells less, it demands more.
             let default_1 = [0x16, 0x0401_e172, 0, 0x0003_6dff, 0x11ff][group as usize];
             msrs.insert(original, value & !0xffff_ffff | default_1);
+        }
+        msrs
+    }
+
+    /// A server of that generation.
+    pub fn skylake_server() -> BTreeMap<u32, u64> {
+        let mut msrs = skylake();
+        for group in Group::ALL {
+            let (original, with_true) = group.msrs();
+            for msr in [original, with_true] {
+                *msrs.get_mut(&msr).unwrap() |= SERVER[group as usize];
+            }
         }
         msrs
     }
@@ -349,7 +386,7 @@ pub mod tests {
 
     #[test]
     fn a_cpu_knows_when_it_goes_on_to_another_vm() {
-        let mut cpu = Processor::new(0, &checked(&skylake()).unwrap(), false, HostState::default());
+        let mut cpu = Processor::new(0, &checked(&skylake()).unwrap(), false, HostState::default(), |_| ());
         for vm in [7, 7, 8, 7] {
             cpu.go_on_to(vm);
             assert_eq!(cpu.vm, vm);

@@ -59,6 +59,11 @@ impl Vmcs {
         !self.used
     }
 
+    /// Whether it is a CPU's current one.
+    pub fn is_current(&self) -> bool {
+        self.current
+    }
+
     /// Makes it the CPU's current VMCS. It is no other CPU's: its last turn ended with [`Self::leave`].
     pub fn arrive(&mut self) {
         #[cfg(target_os = "none")]

@@ -8,15 +8,16 @@ mod vmx;
 
 use crate::cpu::control;
 use crate::cpu::registers::cpuid;
+use crate::interrupts::Vector;
 use crate::memory::{HEAP, NoMemory, ThisCpu};
 use crate::time;
 use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
 use core::fmt;
-use mm::addr::{Hpa, Hva};
+use mm::addr::Hva;
 use mm::heap::Heap;
-use mm::paging::{Ept, Npt, PageTable, PagingError};
+use mm::paging::{Npt, PageTable, PagingError};
 use spin::Once;
 use vmm::backend::InitialState;
 use vmm::exit::ExitKind;
@@ -26,7 +27,7 @@ use vmm::policy::cpuid::{Facts, guest_states};
 use vmm::svm::SvmVcpu;
 use vmm::vcpu::{Activity, Host, Leave};
 use vmm::vm::Shared;
-use vmm::vmx::VmxVcpu;
+use vmm::vmx::{Surroundings, VmxVcpu};
 
 pub use vmx::leave as leave_for_good;
 
@@ -114,13 +115,20 @@ pub fn virtualization() -> Result<&'static Virtualization, Missing> {
 }
 
 impl Virtualization {
+    /// Whether a CPU in a guest takes an interrupt for it by [`Vector::POSTED`], without an exit.
+    pub fn posts_interrupts(&self) -> bool {
+        match &self.kind {
+            Kind::Svm(_) => false,
+            Kind::Vmx(found) => found.capabilities.controls.post_interrupts(),
+        }
+    }
+
     /// For the console.
     pub fn describe(&self) -> String {
         match &self.kind {
             Kind::Svm(found) => format!("AMD-V, nested paging, {} ASIDs", found.asids),
             Kind::Vmx(found) => {
-                let vpids = if found.capabilities.controls.vpid() { ", VPIDs" } else { "" };
-                format!("VT-x, EPT, unrestricted guests{vpids}")
+                format!("VT-x, EPT, unrestricted guests{}", found.extras())
             }
         }
     }
@@ -162,12 +170,10 @@ impl Processor {
     }
 }
 
-type Tables<F> = PageTable<F, &'static Heap<ThisCpu>>;
-
 /// A VM's second-level page tables.
 pub enum NestedTables {
-    Svm(Tables<Npt>),
-    Vmx(Tables<Ept>),
+    Svm(PageTable<Npt, &'static Heap<ThisCpu>>),
+    Vmx(vmx::NestedTables),
 }
 
 impl NestedTables {
@@ -178,26 +184,18 @@ impl NestedTables {
     pub fn map(found: &Virtualization, memory: &GuestMemory) -> Result<Self, PagingError> {
         Ok(match &found.kind {
             Kind::Svm(_) => Self::Svm(nested::map(memory, &HEAP, svm::largest_page())?),
-            Kind::Vmx(found) => Self::Vmx(nested::map(memory, &HEAP, found.largest_page())?),
+            Kind::Vmx(found) => {
+                let ram = nested::map(memory, &HEAP, found.largest_page())?;
+                Self::Vmx(vmx::NestedTables::new(ram, found)?)
+            }
         })
-    }
-
-    /// Where they are.
-    pub fn root(&self) -> Hpa {
-        match self {
-            Self::Svm(tables) => tables.root(),
-            Self::Vmx(tables) => tables.root(),
-        }
     }
 
     /// Frees them: no vCPU uses them any more.
     pub fn free(self) {
         match self {
             Self::Svm(tables) => nested::free(tables),
-            Self::Vmx(tables) => {
-                vmm::vmx::tables_are_freed();
-                nested::free(tables);
-            }
+            Self::Vmx(tables) => tables.free(),
         }
     }
 }
@@ -210,7 +208,7 @@ pub enum Vcpu {
 }
 
 /// One choice was made for the whole machine.
-const MIXED: &str = "a vCPU of one kind of hardware on a CPU of the other";
+const MIXED: &str = "a vCPU of one kind of hardware with a CPU or tables of the other";
 
 macro_rules! either {
     ($self:expr, $vcpu:ident => $result:expr) => {
@@ -222,19 +220,28 @@ macro_rules! either {
 }
 
 impl Vcpu {
-    /// A vCPU, in its power-on state, of a VM whose nested tables are at `root`.
-    pub fn new(found: &Virtualization, root: Hpa, shared: Arc<Shared>, facts: &Facts) -> Self {
+    /// A vCPU, in its power-on state, of the VM with these nested tables.
+    pub fn new(found: &Virtualization, tables: &NestedTables, shared: Arc<Shared>, facts: &Facts) -> Self {
         let physical = |object: *const u8| HEAP.physical(Hva::from_ptr(object));
-        match &found.kind {
-            Kind::Svm(kind) => {
-                let back_end = SvmVcpu::new(kind.maps, root, kind.features, physical);
+        match (&found.kind, tables) {
+            (Kind::Svm(kind), NestedTables::Svm(tables)) => {
+                let back_end = SvmVcpu::new(kind.maps, tables.root(), kind.features, physical);
                 Self::Svm(vmm::vcpu::Vcpu::new(back_end, shared, found.format, &host_cpuid, facts))
             }
-            Kind::Vmx(kind) => {
-                let hertz = time::tsc_rate().hertz;
-                let back_end = VmxVcpu::new(kind.maps, root, &kind.capabilities, hertz, physical);
+            (Kind::Vmx(kind), NestedTables::Vmx(tables)) => {
+                let around = Surroundings {
+                    capabilities: &kind.capabilities,
+                    maps: kind.maps,
+                    roots: tables.roots(),
+                    fabric: &shared.fabric,
+                    index: facts.apic_id as usize,
+                    notification_vector: Vector::POSTED.0,
+                    tsc_hz: time::tsc_rate().hertz,
+                };
+                let back_end = VmxVcpu::new(&around, physical);
                 Self::Vmx(vmm::vcpu::Vcpu::new(back_end, shared, found.format, &host_cpuid, facts))
             }
+            _ => unreachable!("{MIXED}"),
         }
     }
 

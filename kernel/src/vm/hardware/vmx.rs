@@ -8,11 +8,18 @@
 use super::{Missing, StartError, leaf};
 use crate::cpu::registers::{self, Msr, rdmsr, wrmsr};
 use crate::cpu::{gdt, percpu};
-use crate::memory::{DIRECT, HEAP, NoMemory};
+use crate::interrupts;
+use crate::memory::{DIRECT, HEAP, NoMemory, ThisCpu};
+use alloc::string::String;
 use core::arch::asm;
 use mm::addr::Hpa;
-use mm::paging::PageSize;
-use vmm::vmx::{self, Capabilities, HostState, PermissionMaps, Processor, has_prediction_barrier};
+use mm::heap::Heap;
+use mm::paging::{Ept, PageSize, PageTable, PagingError};
+use spin::Once;
+use vmm::memory::nested;
+use vmm::vmx::{
+    self, ApicView, Capabilities, HostState, PermissionMaps, Processor, Roots, has_prediction_barrier,
+};
 
 const FEATURE_CONTROL: Msr = Msr(0x3a);
 /// Revision of the microcode in guests. The register of the host's CPU needs a ritual before each read, and not
@@ -27,13 +34,14 @@ pub struct Found {
     pub maps: Hpa,
 }
 
-static MAPS: PermissionMaps = PermissionMaps::new();
+static MAPS: Once<PermissionMaps> = Once::new();
 
 /// Looks whether the machine has it.
 pub fn find() -> Result<Found, vmx::Missing> {
     // SAFETY: `check` asks for registers that the CPU has.
     let capabilities = vmx::check(leaf, |msr| unsafe { rdmsr(Msr(msr)) })?;
-    let maps = crate::memory::kernel_physical(core::ptr::from_ref(&MAPS).cast());
+    let maps = MAPS.call_once(|| PermissionMaps::new(&capabilities.controls));
+    let maps = crate::memory::kernel_physical(core::ptr::from_ref(maps).cast());
     Ok(Found { capabilities, maps })
 }
 
@@ -41,6 +49,17 @@ impl Found {
     /// The largest page of nested tables.
     pub fn largest_page(&self) -> PageSize {
         if self.capabilities.huge_pages { PageSize::Huge } else { PageSize::Large }
+    }
+
+    /// For the console: what the CPUs have beside what they must.
+    pub fn extras(&self) -> String {
+        let controls = self.capabilities.controls;
+        let extras = [
+            (controls.vpid(), ", VPIDs"),
+            (controls.deliver_interrupts(), ", interrupt delivery"),
+            (controls.post_interrupts(), ", posted interrupts"),
+        ];
+        extras.iter().filter(|(there, _)| *there).map(|(_, name)| *name).collect()
     }
 
     /// Switches it on, on the calling CPU.
@@ -66,7 +85,52 @@ impl Found {
             return Err(StartError::Refused);
         }
         let barrier = has_prediction_barrier(leaf);
-        Ok(Processor::new(percpu::current().index, &self.capabilities, barrier, host_state()))
+        let cpu = percpu::current().index;
+        Ok(Processor::new(cpu, &self.capabilities, barrier, host_state(), interrupts::taken))
+    }
+}
+
+type Tables = PageTable<Ept, &'static Heap<ThisCpu>>;
+
+/// A VM's second-level page tables.
+pub struct NestedTables {
+    ram: Tables,
+    /// For vCPUs whose local APIC the CPU answers for.
+    with_apic: Option<ApicView<&'static Heap<ThisCpu>>>,
+}
+
+impl NestedTables {
+    /// Tables of a VM whose RAM `ram` maps.
+    ///
+    /// # Errors
+    /// There is no memory for them.
+    pub fn new(ram: Tables, found: &Found) -> Result<Self, PagingError> {
+        let mut with_apic = None;
+        if found.capabilities.apic_accesses() {
+            // SAFETY: the tables are complete, and both go together.
+            with_apic = unsafe { ApicView::new(ram.root(), &HEAP) };
+            if with_apic.is_none() {
+                nested::free(ram);
+                return Err(PagingError::OutOfMemory);
+            }
+        }
+        Ok(Self { ram, with_apic })
+    }
+
+    /// Where they are.
+    pub fn roots(&self) -> Roots {
+        let with_apic = self.with_apic.as_ref().map(|view| (view.root(), view.page()));
+        Roots { ram: self.ram.root(), with_apic }
+    }
+
+    /// Frees them: no vCPU uses them any more.
+    pub fn free(self) {
+        vmx::tables_are_freed();
+        if let Some(view) = self.with_apic {
+            // SAFETY: the VM's vCPUs are gone, and what CPUs have cached is dropped before they run another.
+            unsafe { view.free() };
+        }
+        nested::free(self.ram);
     }
 }
 

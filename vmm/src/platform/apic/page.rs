@@ -22,7 +22,7 @@ impl RegisterPage {
 
     #[inline(always)]
     fn word(&self, register: Register) -> &AtomicU32 {
-        &self.0[usize::from(register.0) * 4 & 1023]
+        &self.0[(usize::from(register.0) * 4) & 1023]
     }
 
     /// A register's value.

@@ -3,10 +3,12 @@ use super::fake::TestHost;
 use super::rig::{CODE, Rig, facts, format, host_cpuid};
 use crate::backend::{Backend, InitialState};
 use crate::cpu::{Cr0, Cr4, Efer, Gpr};
+use crate::platform::apic::{ApicFabric, InterruptMessage};
 use crate::policy::noise::Noise;
 use crate::vcpu::{Leave, Vcpu};
 use crate::vm::{Crash, End};
 use mm::addr::Gpa;
+use std::sync::Arc;
 
 /// Registers for RDMSR and WRMSR: of the hardware's, of ours, of the local APIC's.
 const MSRS: [u64; 8] = [0xc000_0080, 0xc000_0080, 0x277, 0xc000_0100, 0x1b, 0x1d9, 0x10, 0x808];
@@ -28,16 +30,17 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Exits of a VM with one vCPU. `next` has the back end exit at its next entry.
+    /// Exits of a VM with one vCPU, whose back end `make` makes. `next` has it exit at its next entry.
     pub fn add<B: Backend>(
         &mut self,
         noise: &mut Noise,
-        back_end: B,
+        make: impl FnOnce(&Arc<ApicFabric>) -> B,
         cpu: &mut B::Cpu,
         mut next: impl FnMut(&mut Noise, &mut B) -> Instruction,
     ) {
         let rig = Rig::new(1);
         let host = TestHost::new();
+        let back_end = make(&rig.shared.fabric);
         let mut vcpu = Vcpu::new(back_end, rig.shared.clone(), format(), &host_cpuid, &facts(0, 1));
         vcpu.apic.mmio_write(0xf0, 4, 0x1ff, 0);
         vcpu.start_at(&long_mode());
@@ -45,6 +48,12 @@ impl Tally {
         for _ in 0..EXITS {
             if noise.below(4) == 0 {
                 rig.shared.fabric.nmi(0);
+            }
+            if noise.below(4) == 0 {
+                let vector = 16 + noise.below(240) as u8;
+                let level_triggered = noise.below(4) == 0;
+                let message = InterruptMessage { level_triggered, ..InterruptMessage::fixed(0, vector) };
+                rig.shared.fabric.deliver(message);
             }
             let Instruction { code, rax } = next(noise, &mut vcpu.backend);
             rig.shared.memory.write(Gpa::new(CODE), code).unwrap();

@@ -67,11 +67,16 @@ fn whatever_a_guest_makes_us_write_vmrun_takes() {
         let features = if vm % 2 == 0 { Features::NESTED_PAGING } else { Features::all() };
         let back_end = SvmVcpu::new(Hpa::new(0x1000), Hpa::new(0x8000), features, |_| Hpa::new(0x2000));
         let mut cpu = Processor::new(0, 16, false, Hpa::new(0x3000));
-        tally.add(&mut noise, back_end, &mut cpu, |noise, back_end| {
-            let vmcb = back_end.vmcb();
-            run_guest(noise, vmcb);
-            Instruction { code: instruction(vmcb), rax: vmcb.save.rax }
-        });
+        tally.add(
+            &mut noise,
+            |_| back_end,
+            &mut cpu,
+            |noise, back_end| {
+                let vmcb = back_end.vmcb();
+                run_guest(noise, vmcb);
+                Instruction { code: instruction(vmcb), rax: vmcb.save.rax }
+            },
+        );
     }
     tally.check();
 }

@@ -3,13 +3,17 @@
 use super::random_exits::{Instruction, Tally};
 use super::rig::CODE;
 use crate::cpu::{Cr0, Cr4, Efer, Registers};
+use crate::platform::apic::{ApicFabric, RegisterPage};
 use crate::policy::noise::Noise;
-use crate::vmx::{Field, HostState, Kept, Processor, Vmcs, VmxVcpu, checked, skylake};
+use crate::vmx::{
+    Field, HostState, Kept, Processor, Roots, Surroundings, Vmcs, VmxVcpu, checked, skylake, skylake_server,
+};
 use mm::addr::Hpa;
+use std::sync::Arc;
 
-const REASONS: [u64; 32] = [
+const REASONS: [u64; 38] = [
     0, 0, 1, 7, 8, 10, 11, 12, 13, 15, 17, 18, 19, 27, 28, 28, 28, 28, 30, 31, 31, 32, 32, 32, 36, 39, 40,
-    48, 50, 54, 55, 41,
+    48, 50, 54, 55, 41, 43, 44, 44, 45, 56, 56,
 ];
 /// For what is emulated; of the others the VMCS says what they are.
 const MOV_TO_MEMORY: [u8; 2] = [0x89, 0x03];
@@ -69,6 +73,8 @@ fn run_guest(noise: &mut Noise, vmcs: &mut Vmcs) {
         28 => cr_source_rax,
         48 => 0x181 | noise.below(2) << 1 | noise.below(2) << 12,
         0 => noise.number() & 0x600f,
+        44 => noise.pick(&[0x0390, 0x1080, 0x10b0, 0x1300, 0x00a0]),
+        56 => noise.pick(&[0x20, 0xb0, 0xd0, 0xf0, 0x280, 0x300, 0x310, 0x320, 0x350, 0x380, 0x3e0, 0x3f0]),
         _ => noise.number(),
     };
     let vectoring = reason == 48 && noise.below(4) == 0;
@@ -90,16 +96,43 @@ fn run_guest(noise: &mut Noise, vmcs: &mut Vmcs) {
     }
 }
 
+/// What the guest and the CPU make of the local APIC's page.
+fn write_registers(noise: &mut Noise, page: &RegisterPage, all: bool) {
+    page.set_word(0x80, noise.below(256) as u32);
+    if all {
+        // Interrupts come and go, and registers are written of which the exit tells.
+        for offset in [0x120, 0x220] {
+            page.set_word(offset, noise.number() as u32);
+        }
+        let offset = noise.pick(&[0x20, 0xd0, 0xf0, 0x280, 0x300, 0x310, 0x320, 0x350, 0x380, 0x3e0, 0x3f0]);
+        page.set_word(offset, noise.number() as u32 & 0xc_0fff);
+    }
+}
+
 #[test]
 fn whatever_a_guest_makes_us_write_vm_entry_takes() {
     let mut noise = Noise::new(0x5eed_0004);
     let mut tally = Tally::default();
-    let capabilities = checked(&skylake()).unwrap();
-    for _ in 0..40 {
-        let back_end =
-            VmxVcpu::new(Hpa::new(0x1000), Hpa::new(0x8000), &capabilities, 1 << 31, |_| Hpa::new(0x2000));
-        let mut cpu = Processor::new(0, &capabilities, false, HostState::default());
-        tally.add(&mut noise, back_end, &mut cpu, |noise, back_end| {
+    for round in 0..60 {
+        let server = round % 2 == 1;
+        let capabilities = checked(&if server { skylake_server() } else { skylake() }).unwrap();
+        let make = |fabric: &Arc<ApicFabric>| {
+            let around = Surroundings {
+                capabilities: &capabilities,
+                maps: Hpa::new(0x1000),
+                roots: Roots { ram: Hpa::new(0x8000), with_apic: Some((Hpa::new(0x9000), Hpa::new(0xa000))) },
+                fabric,
+                index: 0,
+                notification_vector: 0xf2,
+                tsc_hz: 1 << 31,
+            };
+            VmxVcpu::new(&around, |_| Hpa::new(0x2000))
+        };
+        let mut cpu = Processor::new(0, &capabilities, false, HostState::default(), |_| ());
+        tally.add(&mut noise, make, &mut cpu, |noise, back_end| {
+            if noise.below(2) == 0 {
+                write_registers(noise, back_end.registers(), server);
+            }
             let seed = noise.number();
             back_end.next_exit(move |vmcs| run_guest(&mut Noise::new(seed), vmcs));
             let rax = match noise.below(5) {

@@ -1,5 +1,4 @@
 //! Why an entry failed, or what an unknown exit was, for the operator.
-use super::super::consistency;
 use super::super::decode::Reason;
 use super::super::field::{Field, Kept};
 use super::VmxVcpu;
@@ -17,7 +16,7 @@ impl VmxVcpu {
             write!(f, "VMX exit reason {:#x} ({}), ", self.reason, reason.name())?;
             write!(f, "qualification {qualification:#x}; ")?;
         }
-        if let Some(broken) = consistency::first_broken(&self.vmcs, &self.capabilities) {
+        if let Some(broken) = self.first_broken() {
             write!(f, "{broken}; ")?;
         }
         write!(

@@ -3,8 +3,10 @@
 //! - this file: its parts, and its life of entries, exits and turns;
 //! - `standing`: what the VMCS has for good, and what it has of each CPU;
 //! - `registers`, `model_specific`: the guest's;
+//! - `apic`: the local APIC in hardware;
 //! - `delivery`, `debug`: events, and what debug exceptions need besides;
 //! - `diagnosis`: why an entry failed.
+mod apic;
 mod debug;
 mod delivery;
 mod diagnosis;
@@ -12,9 +14,9 @@ mod model_specific;
 mod registers;
 mod standing;
 
+use super::apic_view::Roots;
 use super::beside::Beside;
-#[cfg(not(target_os = "none"))]
-use super::consistency;
+use super::consistency::{self, Broken};
 use super::controls::{Group, INTERRUPT_WINDOW, NMI_WINDOW};
 use super::decode::{self, Reason};
 use super::field::{Field, Kept, LDTR, TR};
@@ -26,7 +28,11 @@ use crate::backend::{Backend, HardwareMsr, InitialState};
 use crate::cpu::{Cr0, Cr4, Efer, Gpr, Registers, Rflags, Segment, SegmentRegister};
 use crate::exit::{Event, Exit};
 use crate::memory::CodeWalk;
+use crate::platform::apic::{ApicFabric, ApicMode, Requests};
+#[cfg(test)]
 use alloc::boxed::Box;
+use alloc::sync::Arc;
+use apic::Apic;
 use core::fmt;
 use debug::DR6_BS;
 use mm::addr::Hpa;
@@ -35,12 +41,22 @@ use registers::CR4_KEPT;
 /// PAT (SDM vol. 3A, 11.12.4). All other model-specific registers are 0 at power-on.
 const PAT_AT_POWER_ON: u64 = 0x0007_0406_0007_0406;
 
-/// The virtual-APIC page (SDM vol. 3C, 29.1.1), of which the hardware reads the task priority.
-#[repr(C, align(4096))]
-struct VirtualApic([u32; 1024]);
-
-impl VirtualApic {
-    const TASK_PRIORITY: usize = 0x80 / 4;
+/// What a vCPU is made with.
+pub struct Surroundings<'a> {
+    /// Of all CPUs.
+    pub capabilities: &'a Capabilities,
+    /// Physical address of a [`super::PermissionMaps`].
+    pub maps: Hpa,
+    /// The VM's nested tables. `with_apic` is there if [`Capabilities::apic_accesses`] says so.
+    pub roots: Roots,
+    /// The VM's interrupt fabric.
+    pub fabric: &'a Arc<ApicFabric>,
+    /// The vCPU's number in it.
+    pub index: usize,
+    /// The host's vector by which a CPU is told of posted interrupts.
+    pub notification_vector: u8,
+    /// Frequency of the TSC: the guest runs for at most a millisecond of it without an exit.
+    pub tsc_hz: u64,
 }
 
 /// A vCPU on VT-x.
@@ -49,7 +65,7 @@ pub struct VmxVcpu {
     /// General registers by number; RSP is in the VMCS.
     gprs: [u64; 16],
     beside: Beside,
-    virtual_apic: Box<VirtualApic>,
+    apic: Apic,
     capabilities: Capabilities,
     /// What the preemption timer counts down from at each entry.
     longest_run: u32,
@@ -61,6 +77,7 @@ pub struct VmxVcpu {
     /// Whether the instruction that enters failed, before it looked at the guest's state.
     refused: bool,
     interrupted: Option<Event>,
+    tpr_threshold: u8,
     /// IA32_DEBUGCTL as the guest wrote it.
     debugctl: u64,
     tsc_aux: u64,
@@ -69,8 +86,9 @@ pub struct VmxVcpu {
     /// What its HOST_RSP is.
     #[cfg_attr(not(target_os = "none"), allow(dead_code))]
     host_stack: u64,
-    /// Physical addresses: of the permission maps, the nested tables, the virtual-APIC page.
-    pages: [Hpa; 3],
+    /// Physical address of the permission maps.
+    maps: Hpa,
+    roots: Roots,
     code_walk: CodeWalk,
     #[cfg(test)]
     next_exit: Option<NextExit>,
@@ -82,18 +100,10 @@ type NextExit = Box<dyn FnOnce(&mut Vmcs) + Send>;
 impl VmxVcpu {
     /// A vCPU that is to be [`Backend::reset`] before it runs.
     ///
-    /// `maps` is the physical address of a [`PermissionMaps`], `nested_root` of the VM's nested page
-    /// table. The guest runs for at most a millisecond without an exit, of which there are `tsc_hz` / 1000 ticks
-    /// of the TSC. `physical` tells the physical address of an object on the hypervisor's heap.
-    pub fn new(
-        maps: Hpa,
-        nested_root: Hpa,
-        capabilities: &Capabilities,
-        tsc_hz: u64,
-        physical: impl Fn(*const u8) -> Hpa,
-    ) -> Self {
-        let virtual_apic = Box::new(VirtualApic([0; 1024]));
-        let pages = [maps, nested_root, physical((&raw const *virtual_apic).cast())];
+    /// `physical` tells the physical address of an object on the hypervisor's heap.
+    pub fn new(around: &Surroundings<'_>, physical: impl Fn(*const u8) -> Hpa) -> Self {
+        let capabilities = around.capabilities;
+        let apic = Apic::new(around.fabric, around.index, around.notification_vector, &physical);
         let mut vmcs = Vmcs::new(capabilities.revision, physical);
         for (kept, value) in [
             (Kept::PRIMARY_CONTROLS, capabilities.controls.get(Group::Primary).into()),
@@ -109,28 +119,35 @@ impl VmxVcpu {
             Kept::SYSENTER_ESP,
             Kept::SYSENTER_EIP,
             Kept::TSC_OFFSET,
+            Kept::TPR_THRESHOLD,
             Kept::ENTRY_EVENT,
             Kept::ENTRY_ERROR_CODE,
         ] {
             vmcs.set(kept, 0);
         }
+        if capabilities.controls.deliver_interrupts() {
+            vmcs.set(Kept::INTERRUPT_STATUS, 0);
+        }
         Self {
             vmcs,
             gprs: [0; 16],
             beside: Beside::new(),
-            virtual_apic,
+            apic,
             capabilities: *capabilities,
-            longest_run: ((tsc_hz / 1000) >> capabilities.timer_shift).clamp(1, u32::MAX.into()) as u32,
+            longest_run: ((around.tsc_hz / 1000) >> capabilities.timer_shift).clamp(1, u32::MAX.into())
+                as u32,
             vpid: Asid::default(),
             reason: 0,
             by_instruction: false,
             refused: false,
             interrupted: None,
+            tpr_threshold: 0,
             debugctl: 0,
             tsc_aux: 0,
             host: None,
             host_stack: 0,
-            pages,
+            maps: around.maps,
+            roots: around.roots,
             code_walk: CodeWalk::default(),
             #[cfg(test)]
             next_exit: None,
@@ -183,6 +200,29 @@ impl VmxVcpu {
         exit
     }
 
+    /// The rule of VM entry that the VMCS breaks, if it does.
+    fn first_broken(&self) -> Option<Broken> {
+        consistency::first_broken(&self.vmcs, &self.capabilities, self.apic.registers().task_priority())
+    }
+
+    /// Hands on the interrupt of the host's that the exit has acknowledged, if it has: else it is pending still.
+    #[cfg(target_os = "none")]
+    #[inline]
+    fn take_interrupt(&self, cpu: &Processor) {
+        if self.capabilities.controls.post_interrupts() {
+            let information = self.vmcs.read(Field::EXIT_INTERRUPTION) as u32;
+            if information & super::event::VALID != 0 {
+                (cpu.take_interrupt)(information as u8);
+            }
+        }
+    }
+
+    /// The registers of the local APIC.
+    #[cfg(test)]
+    pub(crate) fn registers(&self) -> &crate::platform::apic::RegisterPage {
+        self.apic.registers()
+    }
+
     /// The entry did not take place: nothing of the guest has changed.
     #[cold]
     fn refuse(&mut self) -> Exit {
@@ -208,8 +248,10 @@ impl Backend for VmxVcpu {
             super::switch::run_guest(&raw mut self.gprs, self.vmcs.launched(), &raw mut self.host_stack)
         };
         let exit = if failed == 0 { self.conclude() } else { self.refuse() };
-        if matches!(exit, Exit::HostNmi) {
-            instructions::take_nmi();
+        match exit {
+            Exit::HostNmi => instructions::take_nmi(),
+            Exit::HostInterrupt => self.take_interrupt(cpu),
+            _ => {}
         }
         instructions::enable_interrupts();
         exit
@@ -220,7 +262,7 @@ impl Backend for VmxVcpu {
     #[cfg(not(target_os = "none"))]
     fn enter(&mut self, cpu: &mut Processor) -> Exit {
         self.prepare(cpu);
-        if consistency::first_broken(&self.vmcs, &self.capabilities).is_some() {
+        if self.first_broken().is_some() {
             return self.refuse();
         }
         #[cfg(test)]
@@ -319,13 +361,35 @@ impl Backend for VmxVcpu {
     }
 
     #[inline]
-    fn cr8(&self) -> u8 {
-        (self.virtual_apic.0[VirtualApic::TASK_PRIORITY] >> 4 & 0xf) as u8
+    fn delivers_interrupts(&self) -> bool {
+        self.capabilities.controls.deliver_interrupts()
+    }
+
+    fn set_requests(&mut self, requests: &Requests) {
+        self.write_requests(requests);
+    }
+
+    fn set_apic_mode(&mut self, mode: ApicMode) {
+        self.change_apic_mode(mode);
     }
 
     #[inline]
+    fn want_priority_below(&mut self, class: u8) {
+        if self.tpr_threshold != class {
+            self.tpr_threshold = class;
+            self.vmcs.set(Kept::TPR_THRESHOLD, class.into());
+        }
+    }
+
+    #[inline]
+    fn cr8(&self) -> u8 {
+        self.apic.registers().task_priority() >> 4
+    }
+
+    /// CR8 is the TPR, in the page of registers: who calls this has written it there.
+    #[inline]
     fn set_cr8(&mut self, value: u8) {
-        self.virtual_apic.0[VirtualApic::TASK_PRIORITY] = u32::from(value & 0xf) << 4;
+        debug_assert_eq!(self.cr8(), value & 0xf);
     }
 
     fn msr(&self, msr: HardwareMsr) -> u64 {
@@ -346,6 +410,7 @@ impl Backend for VmxVcpu {
         if new {
             self.write_standing_fields();
         }
+        self.tell_apic_mode();
         if self.host != Some(cpu.number) {
             self.write_host_state(cpu);
         }
@@ -399,7 +464,6 @@ impl Backend for VmxVcpu {
         self.gprs = state.gprs;
         self.vmcs.set(Kept::RSP, state.gprs[Gpr::Rsp as usize]);
         self.beside.init();
-        self.set_cr8(0);
         self.interrupted = None;
         self.set_primary(INTERRUPT_WINDOW | NMI_WINDOW, false);
         self.flush_translations();

@@ -5,35 +5,31 @@ use super::super::permission_maps::PermissionMaps;
 use super::super::processor::Processor;
 use super::VmxVcpu;
 use super::registers::CR0_MASK;
-use mm::paging::ept;
 
 /// Fields that are 0 in every VMCS: counts of CR3 targets and of MSRs in the load and store areas, the #PF mask
 /// and match, the host's segments but CS and TR, its FS base and what SYSENTER would use.
-const ZERO: [u16; 16] = [
-    0x400a, 0x400e, 0x4010, 0x4014, 0x4006, 0x4008, 0x401c, 0x0c00, 0x0c04, 0x0c06, 0x0c08, 0x0c0a, 0x6c06,
-    0x4c00, 0x6c10, 0x6c12,
+const ZERO: [u16; 15] = [
+    0x400a, 0x400e, 0x4010, 0x4014, 0x4006, 0x4008, 0x0c00, 0x0c04, 0x0c06, 0x0c08, 0x0c0a, 0x6c06, 0x4c00,
+    0x6c10, 0x6c12,
 ];
 
 impl VmxVcpu {
     /// Writes what stays the same for the life of the vCPU.
     pub(super) fn write_standing_fields(&mut self) {
         let controls = self.capabilities.controls;
-        let [maps, nested_root, virtual_apic] = self.pages;
+        let maps = self.maps;
         for (field, value) in [
             (Field::PIN_CONTROLS, controls.get(Group::Pin).into()),
-            (Field::SECONDARY_CONTROLS, controls.get(Group::Secondary).into()),
             (Field::EXIT_CONTROLS, controls.get(Group::Exit).into()),
             (Field::EXCEPTION_BITMAP, EXCEPTIONS.into()),
             (Field::IO_BITMAP_A, maps.get()),
             (Field::IO_BITMAP_B, maps.get() + PermissionMaps::IO_B_OFFSET),
-            (Field::MSR_BITMAP, maps.get() + PermissionMaps::MSR_OFFSET),
-            (Field::EPT_POINTER, ept::pointer(nested_root)),
-            (Field::VIRTUAL_APIC_PAGE, virtual_apic.get()),
             (Field::VMCS_LINK_POINTER, u64::MAX),
             (Field::CR0_MASK, CR0_MASK.bits()),
         ] {
             self.vmcs.write(field, value);
         }
+        self.write_standing_apic_fields();
         for field in ZERO {
             self.vmcs.write(Field(field), 0);
         }

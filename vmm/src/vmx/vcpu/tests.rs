@@ -1,17 +1,36 @@
 //! The book-keeping around an entry, on the host, where nothing enters a guest.
 use super::super::controls::IA32E_MODE_GUEST;
-use super::super::processor::tests::{checked, skylake};
+use super::super::processor::tests::{checked, skylake, skylake_server};
 use super::super::processor::{HostState, Processor};
 use super::debug::DEBUGCTL_BTF;
 use super::registers::CR0_MASK;
 use super::*;
 use crate::cpu::{Exception, PageFaultCode};
+use crate::platform::apic::Wake;
+use mm::addr::Gpa;
+use std::collections::BTreeMap;
 use std::string::{String, ToString};
 
-pub fn vcpu() -> (VmxVcpu, Processor) {
-    let capabilities = checked(&skylake()).unwrap();
-    let mut vcpu =
-        VmxVcpu::new(Hpa::new(0x1000), Hpa::new(0x8000), &capabilities, 3_000_000_000, |_| Hpa::new(0x2000));
+struct Nobody;
+
+impl Wake for Nobody {
+    fn wake(&self, _: usize) {}
+}
+
+/// A vCPU on CPUs with these registers.
+fn vcpu_on(msrs: &BTreeMap<u32, u64>) -> (VmxVcpu, Processor) {
+    let capabilities = checked(msrs).unwrap();
+    let fabric = Arc::new(ApicFabric::new(1, Box::new(Nobody)));
+    let around = Surroundings {
+        capabilities: &capabilities,
+        maps: Hpa::new(0x1000),
+        roots: Roots { ram: Hpa::new(0x8000), with_apic: Some((Hpa::new(0x9000), Hpa::new(0xa000))) },
+        fabric: &fabric,
+        index: 0,
+        notification_vector: 0xf2,
+        tsc_hz: 3_000_000_000,
+    };
+    let mut vcpu = VmxVcpu::new(&around, |_| Hpa::new(0x2000));
     vcpu.reset(&crate::load::reset_vector());
     let mut cpu = processor(0);
     vcpu.begin_turn(&mut cpu);
@@ -19,10 +38,14 @@ pub fn vcpu() -> (VmxVcpu, Processor) {
     (vcpu, cpu)
 }
 
+pub fn vcpu() -> (VmxVcpu, Processor) {
+    vcpu_on(&skylake())
+}
+
 fn processor(number: usize) -> Processor {
     let capabilities = checked(&skylake()).unwrap();
     let host = HostState { cr3: 0x1000 * (number as u64 + 1), ..HostState::default() };
-    Processor::new(number, &capabilities, false, host)
+    Processor::new(number, &capabilities, false, host, |_| ())
 }
 
 /// In protected mode.
@@ -292,9 +315,8 @@ fn init_drops_what_was_to_be_delivered_and_asked_for() {
     vcpu.inject(Event::Nmi);
     vcpu.want_interrupt_window(true);
     vcpu.want_nmi_window();
-    vcpu.set_cr8(9);
     vcpu.reset(&crate::load::sipi(1));
-    assert!(vcpu.nmi_open() && vcpu.cr8() == 0);
+    assert!(vcpu.nmi_open());
     exit(&mut vcpu, &mut cpu, 10, &[]);
     assert_eq!(vcpu.vmcs.model(Kept::ENTRY_EVENT.field()), 0);
     let windows = u64::from(INTERRUPT_WINDOW | NMI_WINDOW);
@@ -382,4 +404,106 @@ fn a_guest_state_that_the_cpu_refuses_is_told_with_the_exit_reason() {
     let (mut vcpu, mut cpu) = vcpu();
     assert_eq!(exit(&mut vcpu, &mut cpu, 33, &[]), Exit::EntryFailed);
     assert!(diagnosis(&vcpu).contains("invalid guest state"));
+}
+
+const FIRST_PLACE: ApicMode = ApicMode::XApic { page: Gpa::new(0xfee0_0000) };
+
+/// Secondary controls, root of the nested tables and MSR bitmap.
+fn answer(vcpu: &VmxVcpu) -> (u64, u64, u64) {
+    let field = |field| vcpu.vmcs.model(field);
+    (field(Field::SECONDARY_CONTROLS) & 0x11, field(Field::EPT_POINTER), field(Field::MSR_BITMAP))
+}
+
+#[test]
+fn each_mode_of_the_local_apic_is_answered_for_as_the_cpu_can() {
+    let (ram, with_apic) = (0x801e, 0x901e);
+    let (mut vcpu, mut cpu) = vcpu_on(&skylake_server());
+    assert_eq!(answer(&vcpu), (0, ram, 0x3000), "disabled");
+    for (mode, expected) in [
+        (FIRST_PLACE, (1, with_apic, 0x3000)),
+        (ApicMode::XApic { page: Gpa::new(0xfed0_0000) }, (0, ram, 0x3000)),
+        (ApicMode::X2Apic, (0x10, ram, 0x4000)),
+        (ApicMode::Disabled, (0, ram, 0x3000)),
+    ] {
+        vcpu.set_apic_mode(mode);
+        assert_eq!(answer(&vcpu), expected, "{mode:?}");
+        assert_eq!(exit(&mut vcpu, &mut cpu, 10, &[]), Exit::Cpuid, "{}", diagnosis(&vcpu));
+    }
+    // What changes between turns is told when the next one begins.
+    vcpu.end_turn();
+    vcpu.set_apic_mode(ApicMode::X2Apic);
+    vcpu.begin_turn(&mut cpu);
+    assert_eq!(answer(&vcpu), (0x10, ram, 0x4000));
+    // A CPU that can't, or tables that were not made.
+    let mut msrs = skylake();
+    *msrs.get_mut(&0x48b).unwrap() &= !(0x11 << 32);
+    let (mut vcpu, _) = vcpu_on(&msrs);
+    vcpu.roots.with_apic = None;
+    for mode in [FIRST_PLACE, ApicMode::X2Apic] {
+        vcpu.set_apic_mode(mode);
+        assert_eq!(answer(&vcpu), (0, ram, 0x3000));
+    }
+}
+
+#[test]
+fn requests_are_in_the_vmcs_at_the_next_entry() {
+    let (mut vcpu, mut cpu) = vcpu_on(&skylake_server());
+    assert!(vcpu.delivers_interrupts());
+    vcpu.set_requests(&Requests { requested: 0x51, in_service: 0x30, level: Some([1, 2, 3, 4]) });
+    exit(&mut vcpu, &mut cpu, 10, &[]);
+    assert_eq!(vcpu.vmcs.model(Kept::INTERRUPT_STATUS.field()), 0x3051);
+    assert_eq!([0x201c, 0x201e, 0x2020, 0x2022].map(|field| vcpu.vmcs.model(Field(field))), [1, 2, 3, 4]);
+    // The guest takes one; others are not in its way.
+    exit(&mut vcpu, &mut cpu, 10, &[(Kept::INTERRUPT_STATUS.field(), 0x5100)]);
+    exit(&mut vcpu, &mut cpu, 10, &[]);
+    assert_eq!(vcpu.vmcs.model(Kept::INTERRUPT_STATUS.field()), 0x5100);
+    assert_eq!(
+        (vcpu.vmcs.model(Field::NOTIFICATION_VECTOR), vcpu.vmcs.model(Field::POSTED_INTERRUPTS)),
+        (0xf2, 0x2000)
+    );
+    let (vcpu, _) = vcpu_on(&skylake());
+    assert!(!vcpu.delivers_interrupts());
+}
+
+#[test]
+fn a_priority_is_waited_for_by_the_threshold() {
+    let (mut vcpu, mut cpu) = vcpu();
+    vcpu.apic.registers().set_word(0x80, 0x75);
+    assert_eq!(vcpu.cr8(), 7);
+    vcpu.want_priority_below(7);
+    assert_eq!(exit(&mut vcpu, &mut cpu, 43, &[]), Exit::InterruptWindow, "{}", diagnosis(&vcpu));
+    assert_eq!(vcpu.vmcs.model(Kept::TPR_THRESHOLD.field()), 7);
+    vcpu.want_priority_below(0);
+    assert_eq!(exit(&mut vcpu, &mut cpu, 10, &[]), Exit::Cpuid);
+    assert_eq!(vcpu.vmcs.model(Kept::TPR_THRESHOLD.field()), 0);
+}
+
+#[test]
+fn what_vm_entry_refuses_of_the_local_apic_is_named() {
+    let named = |msrs: &BTreeMap<u32, u64>, field: u16, value: u64| {
+        let (mut vcpu, mut cpu) = vcpu_on(msrs);
+        vcpu.set_apic_mode(FIRST_PLACE);
+        vcpu.vmcs.write(Field(field), value);
+        if field == Kept::TPR_THRESHOLD.field().0 {
+            vcpu.want_priority_below(value as u8);
+            vcpu.set_apic_mode(ApicMode::Disabled);
+        }
+        assert_eq!(vcpu.enter(&mut cpu), Exit::EntryFailed, "{field:#x}");
+        diagnosis(&vcpu)
+    };
+    for (field, value, says) in [
+        (0x2004, 0x1234, "address of MSR bitmaps is 0x1234: must be the address of a page"),
+        (0x2012, 1, "virtual-APIC address"),
+        (0x2014, 0x800, "APIC-access address"),
+        (0x401e, 0x11, "exclude each other"),
+        (0x0002, 0x100, "notification vector is 0x100"),
+        (0x2016, 0x20, "posted-interrupt descriptor address is 0x20"),
+    ] {
+        let text = named(&skylake_server(), field, value);
+        assert!(text.contains(says), "{text}");
+    }
+    for (value, says) in [(0x10, "bits 31:4"), (1, "TPR threshold is 0x1")] {
+        let text = named(&skylake(), 0x401c, value);
+        assert!(text.contains(says), "{text}");
+    }
 }
