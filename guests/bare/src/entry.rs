@@ -27,11 +27,11 @@ impl<const BYTES: usize> Stack<BYTES> {
 ///
 /// `boot_gdtr` is a descriptor-table pointer for other CPUs to start with: selector 8 is 64-bit code, 0x10
 /// data.
-///
-/// The user writes the reason for `unsafe` code: `main` and the stack must be of this kind.
 #[macro_export]
 macro_rules! entry {
     ($main:path, stack: $stack:path, top: $top:expr) => {
+        const _: extern "sysv64" fn(u64) -> ! = $main;
+        const _: () = assert!($top <= core::mem::size_of_val(&$stack) && $top % 16 == 0);
         core::arch::global_asm!(
             r#"
             .section .note.xen, "a"

@@ -1,10 +1,12 @@
 //! The local APIC in both modes, and the IOAPIC.
-use crate::instructions::{rdmsr, wrmsr};
+#![allow(unsafe_code)] // Where the local APIC is.
+pub use crate::instructions::IA32_APIC_BASE;
+use crate::instructions::{rdmsr, set_apic_mode, write_x2apic, wrmsr};
+use bare::memory::{load, store};
 use core::sync::atomic::{AtomicBool, Ordering};
 
 pub const BASE: u64 = 0xfee0_0000;
 pub const IOAPIC: u64 = 0xfec0_0000;
-pub const IA32_APIC_BASE: u32 = 0x1b;
 pub const BASE_EXTENDED: u64 = 1 << 10;
 pub const BASE_ENABLE: u64 = 1 << 11;
 
@@ -33,14 +35,14 @@ pub fn read(register: u32) -> u32 {
     if X2APIC.load(Ordering::Relaxed) {
         return rdmsr(0x800 + (register >> 4)) as u32;
     }
-    unsafe { ((BASE + u64::from(register)) as *const u32).read_volatile() }
+    load(BASE + u64::from(register))
 }
 
 pub fn write(register: u32, value: u32) {
     if X2APIC.load(Ordering::Relaxed) {
-        return wrmsr(0x800 + (register >> 4), value.into());
+        return write_x2apic(0x800 + (register >> 4), value.into());
     }
-    unsafe { ((BASE + u64::from(register)) as *mut u32).write_volatile(value) };
+    store(BASE + u64::from(register), value);
 }
 
 pub fn end_of_interrupt() {
@@ -50,7 +52,7 @@ pub fn end_of_interrupt() {
 /// Sends an interrupt to one CPU, or as the shorthand in `command` says.
 pub fn send(destination: u32, command: u32) {
     if X2APIC.load(Ordering::Relaxed) {
-        return wrmsr(0x830, u64::from(destination) << 32 | u64::from(command));
+        return write_x2apic(0x830, u64::from(destination) << 32 | u64::from(command));
     }
     write(ICR_HIGH, destination << 24);
     write(ICR, command);
@@ -69,7 +71,7 @@ pub fn enable() {
 
 /// Changes to x2APIC mode.
 pub fn enter_x2apic() {
-    wrmsr(IA32_APIC_BASE, rdmsr(IA32_APIC_BASE) | BASE_ENABLE | BASE_EXTENDED);
+    set_apic_mode(rdmsr(IA32_APIC_BASE) | BASE_ENABLE | BASE_EXTENDED);
     X2APIC.store(true, Ordering::Relaxed);
     write(SPURIOUS, 0x1ff);
 }
@@ -79,24 +81,23 @@ pub fn leave_x2apic() {
     let base = rdmsr(IA32_APIC_BASE) & 0xfff & !(BASE_ENABLE | BASE_EXTENDED) | BASE;
     let now = rdmsr(IA32_APIC_BASE);
     if now != base | BASE_ENABLE {
-        wrmsr(IA32_APIC_BASE, base);
-        wrmsr(IA32_APIC_BASE, base | BASE_ENABLE);
+        // SAFETY: there is no RAM at this address.
+        unsafe {
+            wrmsr(IA32_APIC_BASE, base);
+            wrmsr(IA32_APIC_BASE, base | BASE_ENABLE);
+        }
     }
     X2APIC.store(false, Ordering::Relaxed);
 }
 
 pub fn ioapic_read(register: u8) -> u32 {
-    unsafe {
-        (IOAPIC as *mut u32).write_volatile(register.into());
-        ((IOAPIC + 0x10) as *const u32).read_volatile()
-    }
+    store(IOAPIC, u32::from(register));
+    load(IOAPIC + 0x10)
 }
 
 pub fn ioapic_write(register: u8, value: u32) {
-    unsafe {
-        (IOAPIC as *mut u32).write_volatile(register.into());
-        ((IOAPIC + 0x10) as *mut u32).write_volatile(value);
-    }
+    store(IOAPIC, u32::from(register));
+    store(IOAPIC + 0x10, value);
 }
 
 /// Masks all pins.

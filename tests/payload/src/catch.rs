@@ -1,5 +1,9 @@
 //! Exceptions and interrupts: a fault ends an attempt instead of the program.
-use crate::{apic, cpu, power, say};
+#![allow(unsafe_code)] // A second way out of a call, and the handlers.
+use crate::instructions::cr2;
+use crate::{apic, cpu, say};
+use bare::idt::{self, Gate};
+use bare::power;
 use core::arch::{global_asm, naked_asm};
 use core::fmt;
 use core::sync::atomic::Ordering;
@@ -79,14 +83,17 @@ impl fmt::Display for Came {
 /// Does something that may fault; the first exception ends it. What it had begun stays so.
 pub fn catch(mut attempt: impl FnMut()) -> Result<(), Caught> {
     extern "sysv64" fn call<F: FnMut()>(f: *mut F) {
+        // SAFETY: `attempt`, which is there until `try_call` is left.
         unsafe { (*f)() }
     }
     fn of<F: FnMut()>(_: &F) -> extern "sysv64" fn(*mut F) {
         call::<F>
     }
     let call = of(&attempt);
+    // SAFETY: a function and the argument that it takes. Where an exception ends it, what was called is
+    // forgotten: none of it holds anything whose end must be seen.
     let faulted = unsafe { try_call(call as *const (), (&raw mut attempt).cast()) };
-    if faulted { Err(cpu::this().caught) } else { Ok(()) }
+    if faulted { Err(cpu::this().caught.get()) } else { Ok(()) }
 }
 
 /// Whether an attempt raised this exception and no other.
@@ -97,16 +104,23 @@ pub fn raises(vector: u8, attempt: impl FnMut()) -> Result<(), Came> {
     }
 }
 
-/// Lets `hook` see every exception first while `f` runs. Where it returns true the interrupted code goes on
-/// with what is in the frame.
-pub fn hook<T>(hook: fn(&mut Frame) -> bool, f: impl FnOnce() -> T) -> T {
-    cpu::this().hook = Some(hook);
+/// Looks at an exception before anybody else; true if the interrupted code is to go on with what is in the
+/// frame.
+pub type Hook = fn(&mut Frame) -> bool;
+
+/// Lets `hook` see every exception first while `f` runs.
+pub fn hook<T>(hook: Hook, f: impl FnOnce() -> T) -> T {
+    cpu::this().hook.set(Some(hook));
     let result = f();
-    cpu::this().hook = None;
+    cpu::this().hook.set(None);
     result
 }
 
 /// Calls `f(argument)`. True if an exception ended it. [`resume_here`] is its second half.
+///
+/// # Safety
+/// `f` is an `extern "sysv64" fn(*mut T)`, and `argument` what it may be called with. The frames between this
+/// one and an exception can be left as they are.
 #[unsafe(naked)]
 unsafe extern "sysv64" fn try_call(f: *const (), argument: *mut ()) -> bool {
     naked_asm!(
@@ -134,6 +148,9 @@ unsafe extern "sysv64" fn try_call(f: *const (), argument: *mut ()) -> bool {
 }
 
 /// Where a caught exception returns to, with the stack pointer that `try_call` noted, and RAX 1.
+///
+/// # Safety
+/// Not to be called.
 #[unsafe(naked)]
 unsafe extern "sysv64" fn resume_here() {
     naked_asm!(
@@ -215,38 +232,28 @@ unsafe extern "C" {
     static exception_stubs: u8;
 }
 
-static mut IDT: [[u64; 2]; 256] = [[0; 2]; 256];
-
-/// Fills the table that all CPUs share: each vector has its stub and the stack for exceptions.
+/// Fills the interrupt table: each vector has its stub and the stack for exceptions.
 pub fn fill_idt() {
-    for vector in 0..256u64 {
-        let handler = &raw const exception_stubs as u64 + 16 * vector;
-        let ist = match vector {
+    for vector in 0..=255u8 {
+        let handler = &raw const exception_stubs as u64 + 16 * u64::from(vector);
+        let stack = match vector {
             2 => 2,
             8 => 3,
             _ => 1,
         };
         // Breakpoints may come from user code.
-        let kind = if vector == 3 { 0xee } else { 0x8e };
-        let low = handler & 0xffff
-            | u64::from(cpu::CODE) << 16
-            | ist << 32
-            | kind << 40
-            | (handler >> 16 & 0xffff) << 48;
-        unsafe { (&raw mut IDT).cast::<[u64; 2]>().add(vector as usize).write([low, handler >> 32]) };
+        let gate = Gate { handler, stack, from_user: vector == 3 };
+        // SAFETY: a stub puts back all registers but those that `on_exception` or a case's hook means to
+        // change. Each CPU has these stacks in its TSS.
+        unsafe { idt::set(vector, gate) };
     }
-}
-
-/// The table's address and limit.
-pub fn idt() -> (u64, u16) {
-    (&raw const IDT as u64, 256 * 16 - 1)
 }
 
 extern "sysv64" fn on_exception(frame: &mut Frame) {
     let cpu = cpu::this();
     let vector = frame.vector as u8;
-    cpu.taken[usize::from(vector)].fetch_add(1, Ordering::SeqCst);
-    if cpu.hook.is_some_and(|hook| hook(frame)) {
+    cpu.take(vector);
+    if cpu.hook.get().is_some_and(|hook| hook(frame)) {
         return;
     }
     if vector >= 32 {
@@ -256,26 +263,25 @@ extern "sysv64" fn on_exception(frame: &mut Frame) {
     if vector == NMI {
         return;
     }
-    let address: u64;
-    unsafe { core::arch::asm!("mov {}, cr2", out(reg) address, options(nomem, nostack)) };
     let caught = Caught {
         vector,
         error: frame.error as u32,
         rip: frame.rip,
-        address,
+        address: cr2(),
         rcx: frame.rcx,
         rsi: frame.rsi,
         rdi: frame.rdi,
     };
-    if cpu.resume == 0 {
+    let resume = cpu.resume.load(Ordering::SeqCst);
+    if resume == 0 {
         say!("PAYLOAD {} FAIL nobody expected {caught}", crate::console::current());
         power::off();
     }
-    cpu.caught = caught;
+    cpu.caught.set(caught);
     frame.rax = 1;
     frame.rip = resume_here as *const () as u64;
     frame.cs = cpu::CODE.into();
     frame.rflags = 2;
-    frame.rsp = cpu.resume;
+    frame.rsp = resume;
     frame.ss = cpu::DATA.into();
 }

@@ -1,51 +1,13 @@
-//! COM1, polled.
-use crate::instructions::{inb, outb};
+//! The text that the guest writes to COM1, line by line.
+use bare::com1::Com1;
 use core::fmt::{self, Write};
-use core::str;
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
-
-const COM1: u16 = 0x3f8;
-const LINE_STATUS: u16 = COM1 + 5;
-const THR_EMPTY: u8 = 1 << 5;
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use payload::{CASES, Case};
 
 /// Writes a line.
 #[macro_export]
 macro_rules! say {
     ($($arg:tt)*) => { $crate::console::line(format_args!($($arg)*)) };
-}
-
-struct Com1;
-
-impl Write for Com1 {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        for byte in text.bytes() {
-            if byte == b'\n' {
-                put(b'\r');
-            }
-            put(byte);
-        }
-        Ok(())
-    }
-}
-
-fn put(byte: u8) {
-    // A broken UART must not keep the result of a case from ending the machine.
-    for _ in 0..100_000 {
-        if inb(LINE_STATUS) & THR_EMPTY != 0 {
-            break;
-        }
-    }
-    outb(COM1, byte);
-}
-
-/// Puts the UART into a known state: 8 data bits, no parity, 115200 baud, no interrupts.
-pub fn set_up() {
-    outb(COM1 + 1, 0);
-    outb(COM1 + 3, 0x80);
-    outb(COM1, 1);
-    outb(COM1 + 1, 0);
-    outb(COM1 + 3, 3);
-    outb(COM1 + 2, 7);
 }
 
 /// Writes a line; several CPUs do so one after the other.
@@ -58,54 +20,20 @@ pub fn line(text: fmt::Arguments) {
         }
         core::hint::spin_loop();
     }
-    let _ = Com1.write_fmt(text);
-    let _ = Com1.write_str("\n");
+    let _ = writeln!(Com1, "{text}");
     BUSY.store(false, Ordering::Release);
 }
 
-static NAME: AtomicPtr<u8> = AtomicPtr::new(core::ptr::null_mut());
-static LENGTH: AtomicUsize = AtomicUsize::new(0);
+/// Index of the case that runs.
+static CURRENT: AtomicUsize = AtomicUsize::new(usize::MAX);
 
-/// Notes which case runs, for the report of a fault that it did not expect.
-pub fn set_current(name: &'static str) {
-    LENGTH.store(0, Ordering::SeqCst);
-    NAME.store(name.as_ptr().cast_mut(), Ordering::SeqCst);
-    LENGTH.store(name.len(), Ordering::SeqCst);
+/// Notes which case runs, for the report of its failure.
+pub fn set_current(case: &Case) {
+    let index = CASES.iter().position(|other| other.id == case.id);
+    CURRENT.store(index.unwrap_or(usize::MAX), Ordering::SeqCst);
 }
 
 /// The case that runs.
 pub fn current() -> &'static str {
-    let (name, length) = (NAME.load(Ordering::SeqCst), LENGTH.load(Ordering::SeqCst));
-    if name.is_null() || length == 0 {
-        return "start";
-    }
-    // One of the table's names; at worst a shorter part of it.
-    unsafe { str::from_utf8_unchecked(core::slice::from_raw_parts(name, length)) }
-}
-
-/// A short text.
-pub struct Text {
-    bytes: [u8; 240],
-    length: usize,
-}
-
-impl Text {
-    pub const fn new() -> Self {
-        Self { bytes: [0; 240], length: 0 }
-    }
-
-    pub fn as_str(&self) -> &str {
-        str::from_utf8(&self.bytes[..self.length]).unwrap_or("a text that is not UTF-8")
-    }
-}
-
-impl Write for Text {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        for byte in text.bytes() {
-            let Some(place) = self.bytes.get_mut(self.length) else { return Err(fmt::Error) };
-            *place = byte;
-            self.length += 1;
-        }
-        Ok(())
-    }
+    CASES.get(CURRENT.load(Ordering::SeqCst)).map_or("start", |case| case.name)
 }

@@ -22,11 +22,11 @@
 //! emulator was seen to do. [`payload::CASES`] is the table of all of it.
 //!
 //! Virtual addresses are physical ones up to 4 GiB; above is a window for pages that a case maps by itself.
+//!
+//! What is `unsafe` in it, and what is not, is as [`bare`] has it: memory of the program's own, not the peace of
+//! its machine, is what code has to be kept from.
 #![no_std]
 #![no_main]
-// The program consists of instructions that no compiler may know about. It owns its machine, which is a
-// virtual one made for it; the worst that any of this can do is to end it, which is what is tested.
-#![allow(unsafe_code, clippy::undocumented_unsafe_blocks)]
 
 mod apic;
 mod boot;
@@ -36,32 +36,22 @@ mod console;
 mod cpu;
 mod instructions;
 mod paging;
-mod power;
 mod processors;
 mod random;
 mod start_info;
+mod strings;
 
-use core::fmt::{self, Write};
+use bare::{com1, power};
+use core::fmt;
 use payload::{CASES, Case};
 
-/// A case is not as it should be. Cases run one after the other on the first CPU, so that there is one text.
+/// A case is not as it should be, and has said why.
 pub struct Wrong(());
-
-static mut WHY: console::Text = console::Text::new();
 
 impl Wrong {
     pub fn new(why: fmt::Arguments) -> Self {
-        let mut text = console::Text::new();
-        // What does not fit is cut off.
-        let _ = text.write_fmt(why);
-        unsafe { (&raw mut WHY).write(text) };
+        say!("PAYLOAD {} FAIL {why}", console::current());
         Self(())
-    }
-
-    #[allow(clippy::deref_addrof)] // A static that may change wants its address taken.
-    fn why(&self) -> &'static str {
-        let text: &'static console::Text = unsafe { &*(&raw const WHY) };
-        text.as_str()
     }
 }
 
@@ -81,10 +71,14 @@ macro_rules! ensure {
 
 /// Entered by [`boot`] in long mode, on the first CPU's stack.
 extern "sysv64" fn main(start_info: u64) -> ! {
-    let cmdline = start_info::adopt(start_info);
-    cpu::set_up(0);
+    let mut cmdline = [0; start_info::LONGEST];
+    let words = start_info::adopt(start_info, &mut cmdline);
+    catch::fill_idt();
+    com1::set_up();
+    cpu::set_up();
+    paging::set_up();
     let mut begun = 0;
-    for word in cmdline.words() {
+    for word in words {
         if let Some(seed) = word.strip_prefix("seed=") {
             random::seed(seed.parse().unwrap_or(1));
             continue;
@@ -102,12 +96,11 @@ extern "sysv64" fn main(start_info: u64) -> ! {
     power::off()
 }
 
-fn run(case: &'static Case) {
+fn run(case: &Case) {
     say!("PAYLOAD {} begins", case.name);
-    console::set_current(case.name);
-    match cases::run(case.id) {
-        Ok(()) => say!("PAYLOAD {} ok", case.name),
-        Err(wrong) => say!("PAYLOAD {} FAIL {}", case.name, wrong.why()),
+    console::set_current(case);
+    if let Ok(()) = cases::run(case.id) {
+        say!("PAYLOAD {} ok", case.name);
     }
 }
 

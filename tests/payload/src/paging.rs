@@ -1,27 +1,15 @@
-//! Page tables: the identity mapping that `boot` made, and a window of 2 MiB above it whose 4 KiB pages a
-//! case maps as it likes.
+//! Page tables: the identity mapping of the first 4 GiB, in which nothing is changed, and a window of 2 MiB
+//! above it whose 4 KiB pages a case maps as it likes.
+//!
+//! What a case maps, writes and executes is RAM behind the program ([`ram`]), or a device.
+#![allow(unsafe_code)] // Changes of the page tables.
 use crate::instructions::{cr3, invlpg, set_cr3};
+use bare::memory::{self, PROGRAM};
+use bare::paging::{PDPT, PML4, Table};
 
-#[repr(C, align(4096))]
-struct Table([u64; 512]);
-
-/// RAM for a case to map, write and execute as it likes, by its address only.
-#[repr(C, align(4096))]
-pub struct Pages<const N: usize>([[u8; 4096]; N]);
-
-impl<const N: usize> Pages<N> {
-    /// Zeroes.
-    pub const NEW: Self = Self([[0; 4096]; N]);
-}
-
-#[unsafe(no_mangle)]
-static mut PML4: Table = Table([0; 512]);
-#[unsafe(no_mangle)]
-static mut PDPT: Table = Table([0; 512]);
-/// Four of the identity mapping; the fifth is the window's.
-#[unsafe(no_mangle)]
-static mut DIRECTORIES: [Table; 5] = [const { Table([0; 512]) }; 5];
-static mut WINDOW_TABLE: Table = Table([0; 512]);
+/// The window's directory and table.
+static DIRECTORY: Table = Table::new();
+static WINDOW_TABLE: Table = Table::new();
 
 /// Bits of an entry.
 pub const PRESENT: u64 = 1;
@@ -30,37 +18,73 @@ pub const USER: u64 = 4;
 pub const DIRTY: u64 = 0x40;
 pub const NO_EXECUTE: u64 = 1 << 63;
 
+const ALL: u64 = PRESENT | WRITABLE | USER;
+
 /// The window's first address.
 pub const WINDOW: u64 = 1 << 32;
 
-/// The root's physical address.
-pub fn root() -> u64 {
-    &raw const PML4 as u64
+/// Pages for [`ram`].
+const RAM_PAGES: u64 = 64;
+
+/// Address of page `number` of the RAM that cases have for themselves. Each has pages of its own; all begin
+/// as zeroes.
+pub const fn ram(number: u64) -> u64 {
+    assert!(number < RAM_PAGES);
+    PROGRAM.end + 4096 * number
 }
 
-/// Maps page `number` of the window (0 to 511); without [`PRESENT`] it is unmapped. Its address.
-pub fn map(number: usize, physical: u64, bits: u64) -> u64 {
-    let address = WINDOW + 4096 * number as u64;
+/// The root's physical address.
+pub fn root() -> u64 {
+    PML4.address()
+}
+
+/// Adds the window to the address space.
+pub fn set_up() {
+    // SAFETY: above the identity mapping, where nothing is.
     unsafe {
-        let table = (&raw mut WINDOW_TABLE).cast::<u64>();
-        table.add(number & 511).write_volatile(physical | bits);
-        let directory = (&raw mut DIRECTORIES).cast::<u64>().add(4 * 512);
-        directory.write_volatile(table as u64 | PRESENT | WRITABLE | USER);
+        DIRECTORY.set(0, WINDOW_TABLE.address() | ALL);
+        PDPT.set((WINDOW >> 30) as usize, DIRECTORY.address() | ALL);
     }
+}
+
+/// Maps page `number` of the window (0 to 511) to a page without anything of the program's; without
+/// [`PRESENT`] it is unmapped. Its address.
+pub fn map(number: usize, physical: u64, bits: u64) -> u64 {
+    assert!(memory::is_free(physical, 4096), "a mapping of the program itself");
+    // SAFETY: asserted.
+    unsafe { WINDOW_TABLE.set(number, physical | bits) };
+    let address = WINDOW + 4096 * number as u64;
     invlpg(address);
     address
 }
 
 /// The entry of page `number` of the window.
 pub fn entry(number: usize) -> u64 {
-    unsafe { (&raw const WINDOW_TABLE).cast::<u64>().add(number & 511).read_volatile() }
+    WINDOW_TABLE.get(number)
 }
 
-/// Makes the page-table entry of the 2 MiB below `WINDOW + 2 MiB` point at `table`, which need not be RAM.
-pub fn set_window_table(table: u64) {
+/// Has the window's translations come from a device.
+///
+/// # Safety
+/// What the device reads as maps nothing of the program.
+pub unsafe fn put_window_table_into(device: u64) {
+    // SAFETY: the caller's promise; the window alone changes, and the root is the one that is used.
     unsafe {
-        let directory = (&raw mut DIRECTORIES).cast::<u64>().add(4 * 512);
-        directory.write_volatile(table | PRESENT | WRITABLE | USER);
+        DIRECTORY.set(0, device | ALL);
+        set_cr3(cr3());
     }
-    set_cr3(cr3());
+}
+
+/// Fills RAM with a byte.
+pub fn fill(address: u64, length: u64, value: u8) {
+    for at in address..address + length {
+        memory::store(at, value);
+    }
+}
+
+/// Copies bytes to RAM.
+pub fn write(address: u64, bytes: &[u8]) {
+    for (at, &byte) in (address..).zip(bytes) {
+        memory::store(at, byte);
+    }
 }

@@ -1,8 +1,8 @@
 //! The other CPUs: started by INIT and start-up IPIs (SDM vol. 3A, 9.4.4), then they do what they are told.
+#![allow(unsafe_code)] // An order is a function's address.
 use crate::boot::{TRAMPOLINE, place_trampoline};
-use crate::instructions::{cli, rdtsc};
+use crate::instructions::{cli, rdtsc, sti_hlt};
 use crate::{apic, cpu};
-use core::arch::asm;
 use core::sync::atomic::{AtomicU32, Ordering};
 
 /// The interrupt that makes a halted CPU look for orders.
@@ -13,19 +13,19 @@ const STARTUP: u32 = 6 << 8;
 static STARTED: AtomicU32 = AtomicU32::new(1);
 
 /// Where a started CPU comes in, in long mode, on its own stack.
-pub extern "sysv64" fn ap_main(index: u32) -> ! {
-    cpu::set_up(index as usize);
+pub extern "sysv64" fn ap_main() -> ! {
+    cpu::set_up();
     apic::enable();
     STARTED.fetch_add(1, Ordering::SeqCst);
-    let me = cpu::this();
+    let me = cpu::this().shared();
     loop {
         cli();
         let order = me.order.swap(0, Ordering::SeqCst);
         if order == 0 {
-            // Nothing comes between the two.
-            unsafe { asm!("sti", "hlt", options(nostack)) };
+            sti_hlt();
             continue;
         }
+        // SAFETY: what `order` stored, from a function of this type.
         let order: fn() = unsafe { core::mem::transmute::<u64, fn()>(order) };
         order();
         me.orders_done.fetch_add(1, Ordering::SeqCst);

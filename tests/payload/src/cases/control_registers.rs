@@ -1,13 +1,12 @@
 //! Control registers, EFER and XCR0: what must be refused, and that it is refused without effect.
+#![allow(unsafe_code)] // CR0.
 use crate::catch::{Came, GP, UD, catch, raises};
 use crate::instructions as cpu;
 use crate::{Outcome, ensure, wrong};
 use core::arch::asm;
 
-const EFER: u32 = 0xc000_0080;
-
 pub fn efer() -> Outcome {
-    let before = cpu::rdmsr(EFER);
+    let before = cpu::efer();
     let extended = cpu::cpuid(0x8000_0001, 0);
     let svm = extended[2] & 1 << 2 != 0;
     // SCE, LME, LMA, NXE exist on every 64-bit CPU; the others as CPUID says.
@@ -20,13 +19,13 @@ pub fn efer() -> Outcome {
         known &= !(1 << 20 | 1 << 21);
     }
     for bit in (0..64).filter(|bit| known & 1 << bit == 0) {
-        if let Err(came) = raises(GP, || cpu::wrmsr(EFER, before | 1 << bit)) {
+        if let Err(came) = raises(GP, || cpu::set_efer(before | 1 << bit)) {
             wrong!("bit {bit} set: {came}, expected #GP");
         }
-        let now = cpu::rdmsr(EFER);
+        let now = cpu::efer();
         ensure!(now == before, "bit {bit} was refused but EFER is {now:#x} after {before:#x}");
     }
-    if let Err(came) = raises(GP, || cpu::wrmsr(EFER, before & !(1 << 8))) {
+    if let Err(came) = raises(GP, || cpu::set_efer(before & !(1 << 8))) {
         wrong!("LME cleared while paging is on: {came}, expected #GP");
     }
     Ok(())
@@ -168,15 +167,18 @@ pub fn cr0() -> Outcome {
         (before | 1 << 32, "bit 32"),
         (before | 1 << 63, "bit 63"),
     ] {
-        if let Err(came) = raises(GP, || cpu::set_cr0(value)) {
+        // SAFETY: the CPU refuses each. Where an emulator does not, the case has failed, if it goes on at all.
+        if let Err(came) = raises(GP, || unsafe { cpu::set_cr0(value) }) {
             wrong!("{what}: {came}, expected #GP");
         }
         ensure!(cpu::cr0() == before, "{what} was refused but CR0 is {:#x} after {before:#x}", cpu::cr0());
     }
     // Where this is not refused the following code is taken for 32-bit code; it says so and ends there.
-    if let Err(came) =
-        raises(GP, || unsafe { asm!("mov cr0, {}", "nop", "nop", in(reg) before & !PG, options(nostack)) })
-    {
+    let clear_pg = || {
+        // SAFETY: as above.
+        unsafe { asm!("mov cr0, {}", "nop", "nop", in(reg) before & !PG, options(nostack)) };
+    };
+    if let Err(came) = raises(GP, clear_pg) {
         wrong!("PG cleared in 64-bit code: {came}, expected #GP");
     }
     Ok(())

@@ -1,21 +1,22 @@
 //! What ends or stops the machine.
+#![allow(unsafe_code)] // What a CPU does not go on from.
 use super::mmio::NOTHING;
 use crate::catch::{Came, Frame, hook};
 use crate::instructions::*;
-use crate::{Outcome, apic, cpu, paging, power, processors, say};
+use crate::{Outcome, apic, cpu, paging, processors, say};
+use bare::{idt, memory, power};
 use core::arch::asm;
 
 pub fn triple_fault() -> Outcome {
-    cpu::drop_idt();
-    unsafe { asm!("ud2") };
+    idt::forget();
+    ud2();
     Ok(())
 }
 
 pub fn page_tables_in_mmio() -> Outcome {
-    paging::set_window_table(NOTHING);
-    let came = crate::catch::catch(|| {
-        core::hint::black_box(unsafe { (paging::WINDOW as *const u32).read_volatile() });
-    });
+    // SAFETY: what nobody answers for reads as all ones: addresses without RAM, or reserved bits.
+    unsafe { paging::put_window_table_into(NOTHING) };
+    let came = crate::catch::catch(|| discard(memory::load::<u32>(paging::WINDOW)));
     crate::wrong!("{}", Came(came))
 }
 
@@ -30,6 +31,7 @@ pub fn keyboard_reset() -> Outcome {
 
 pub fn spin() -> Outcome {
     cli();
+    // SAFETY: does nothing.
     unsafe { asm!("2: jmp 2b", options(nostack, noreturn)) }
 }
 
@@ -39,13 +41,14 @@ pub fn halt() -> Outcome {
 
 pub fn debug_storm() -> Outcome {
     // The delivery of #DB pushes SS to the first eight bytes below the top of its stack.
-    let pushed_to = (&raw const *cpu::this()) as u64 + cpu::EXCEPTION_STACK - 8;
+    let pushed_to = cpu::this().address() + cpu::EXCEPTION_STACK - 8;
     const WRITES_OF_8_BYTES: u64 = 1 << 16 | 2 << 18;
     set_dr0(pushed_to);
     set_dr7(0x400 | 2 | WRITES_OF_8_BYTES);
     hook(
         |frame: &mut Frame| frame.vector as u8 == crate::catch::DB,
         || {
+            // SAFETY: on a stack on which nobody is until the exception that this raises.
             unsafe { (pushed_to as *mut u64).write_volatile(0) };
             // What the pushes have raised may come late.
             set_dr7(0x400);
@@ -57,6 +60,9 @@ pub fn debug_storm() -> Outcome {
 }
 
 /// User code: a load from an odd address, with the flag AC on.
+///
+/// # Safety
+/// Not to be called: it does not return.
 #[unsafe(naked)]
 unsafe extern "sysv64" fn user_code() {
     core::arch::naked_asm!("mov eax, [rsp - 63]", "ud2")
@@ -65,12 +71,14 @@ unsafe extern "sysv64" fn user_code() {
 pub fn alignment_storm() -> Outcome {
     const AM: u64 = 1 << 18;
     const AC: u64 = 1 << 18;
-    set_cr0(cr0() | AM);
-    let stack = (&raw const *cpu::this()) as u64 + 0xc000;
+    // SAFETY: alignment checks, which no code of ring 0 is subject to.
+    unsafe { set_cr0(cr0() | AM) };
+    let stack = cpu::this().address() + 0xc000;
     // Every #AC returns to the instruction that raised it. Where there is none, #UD ends the case.
     let came = hook(
         |frame: &mut Frame| frame.vector == 17,
         || {
+            // SAFETY: only an exception ends the user code, which writes to no memory.
             crate::catch::catch(|| unsafe {
                 asm!(
                     "push {ss}", "push {rsp}", "push {flags}", "push {cs}", "push {rip}", "iretq",

@@ -4,6 +4,7 @@ use crate::apic::*;
 use crate::catch::{Came, GP, catch, raises};
 use crate::instructions::*;
 use crate::{Outcome, apic, cpu, ensure, random, wrong};
+use bare::memory::{load, store};
 use core::hint::black_box;
 
 const SELF: u8 = 0x52;
@@ -48,13 +49,13 @@ pub fn lapic() -> Outcome {
         let value = harmless(random::nasty());
         match random::below(8) {
             // Wide writes may reach the next register: only 32 bits at the command register.
-            0 if offset & !0x10 != 0x300 => unsafe { (at as *mut u8).write_volatile(value as u8) },
-            1 if offset & !0x10 != 0x300 => unsafe { (at as *mut u16).write_volatile(value as u16) },
-            2 if offset & !0x10 != 0x300 => unsafe { (at as *mut u64).write_volatile(value) },
-            3 => discard(unsafe { (at as *const u8).read_volatile() }),
-            4 => discard(unsafe { (at as *const u64).read_volatile() }),
-            5 => discard(unsafe { (at as *const u32).read_volatile() }),
-            _ => unsafe { (at as *mut u32).write_volatile(value as u32) },
+            0 if offset & !0x10 != 0x300 => store(at, value as u8),
+            1 if offset & !0x10 != 0x300 => store(at, value as u16),
+            2 if offset & !0x10 != 0x300 => store(at, value),
+            3 => discard(load::<u8>(at)),
+            4 => discard(load::<u64>(at)),
+            5 => discard(load::<u32>(at)),
+            _ => store(at, value as u32),
         }
     }
     drain();
@@ -83,7 +84,7 @@ pub fn x2apic() -> Outcome {
         let value = harmless(random::nasty());
         let came = catch(|| {
             if random::below(2) == 0 {
-                wrmsr(msr, value);
+                write_x2apic(msr, value);
             } else {
                 let _ = black_box(rdmsr(msr));
             }
@@ -99,7 +100,7 @@ pub fn x2apic() -> Outcome {
         }
     }
     for (msr, value) in [(0x802, 1), (0x803, 0), (0x80b, 1), (0x828, 1), (0x839, 1), (0x808, 0x100)] {
-        if let Err(came) = raises(GP, || wrmsr(msr, value)) {
+        if let Err(came) = raises(GP, || write_x2apic(msr, value)) {
             wrong!("WRMSR {msr:#x} value {value:#x} in x2APIC mode: {came}, expected #GP");
         }
     }
@@ -117,7 +118,7 @@ pub fn x2apic_modes() -> Outcome {
     }
     let base = rdmsr(IA32_APIC_BASE);
     let disabled = base & !(BASE_ENABLE | BASE_EXTENDED);
-    let attempt = |value| raises(GP, || wrmsr(IA32_APIC_BASE, value));
+    let attempt = |value| raises(GP, || set_apic_mode(value));
     if let Err(came) = attempt(disabled | BASE_EXTENDED) {
         wrong!("extended mode of a disabled APIC: {came}, expected #GP");
     }
@@ -129,10 +130,10 @@ pub fn x2apic_modes() -> Outcome {
         wrong!("from x2APIC back to xAPIC: {came}, expected #GP");
     }
     // Off, and CPUID shows no APIC; then on again.
-    let came = catch(|| wrmsr(IA32_APIC_BASE, disabled));
+    let came = catch(|| set_apic_mode(disabled));
     ensure!(came.is_ok(), "switched off: {}", Came(came));
     ensure!(cpuid(1, 0)[3] & 1 << 9 == 0, "CPUID shows an APIC that is off");
-    wrmsr(IA32_APIC_BASE, disabled | BASE_ENABLE);
+    set_apic_mode(disabled | BASE_ENABLE);
     apic::leave_x2apic();
     ensure!(cpuid(1, 0)[3] & 1 << 9 != 0, "CPUID shows no APIC");
     still_ticks()
@@ -147,11 +148,11 @@ pub fn ioapic() -> Outcome {
         // Redirections may name any delivery mode: none of the pins is active, and harmless() filters.
         let value = harmless(random::nasty());
         match random::below(6) {
-            0 => unsafe { (at as *mut u8).write_volatile(value as u8) },
-            1 => unsafe { (at as *mut u64).write_volatile(value) },
-            2 => discard(unsafe { (at as *const u8).read_volatile() }),
-            3 => discard(unsafe { (at as *const u64).read_volatile() }),
-            4 => discard(unsafe { (at as *const u32).read_volatile() }),
+            0 => store(at, value as u8),
+            1 => store(at, value),
+            2 => discard(load::<u8>(at)),
+            3 => discard(load::<u64>(at)),
+            4 => discard(load::<u32>(at)),
             _ => ioapic_write(random::next() as u8, value as u32),
         }
     }

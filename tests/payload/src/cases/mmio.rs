@@ -1,19 +1,13 @@
 //! Memory-mapped I/O: where nothing is, at the edges of RAM, and as code.
+#![allow(unsafe_code)] // Instructions as they are.
 use crate::catch::{Came, GP, UD, catch, raises};
 use crate::instructions::{discard, inb, inl, inw, outb, outl, outw};
 use crate::{Outcome, ensure, random, start_info, wrong};
+use bare::memory::{load, store};
 use core::arch::asm;
 
 /// In the PCI window, where no device is.
 pub const NOTHING: u64 = 0xd000_0000;
-
-fn load<T: Copy>(address: u64) -> T {
-    unsafe { (address as *const T).read_volatile() }
-}
-
-fn store<T: Copy>(address: u64, value: T) {
-    unsafe { (address as *mut T).write_volatile(value) };
-}
 
 pub fn nothing() -> Outcome {
     for offset in [0u64, 1, 3, 7, 0xffc, 0xffd, 0xfff, 0xff9] {
@@ -23,23 +17,25 @@ pub fn nothing() -> Outcome {
         store(at, 0x3333_3333u32);
         store(at, 0x4444_4444_4444_4444u64);
         ensure!(load::<u8>(at) == u8::MAX, "a byte at {at:#x}: {:#x}", load::<u8>(at));
-        let (two, four, eight) = unsafe {
-            let (two, four, eight): (u64, u64, u64);
+        let (two, four, eight): (u64, u64, u64);
+        // SAFETY: loads.
+        unsafe {
             asm!(
                 "movzx {two}, word ptr [{at}]", "mov {four:e}, [{at}]", "mov {eight}, [{at}]",
                 two = out(reg) two, four = out(reg) four, eight = out(reg) eight, at = in(reg) at, options(nostack)
             );
-            (two, four, eight)
-        };
+        }
         ensure!(
             (two, four, eight) == (0xffff, 0xffff_ffff, u64::MAX),
             "{two:#x} {four:#x} {eight:#x} at {at:#x}"
         );
         let extended: u64;
+        // SAFETY: a load.
         unsafe { asm!("movsx {}, byte ptr [{}]", out(reg) extended, in(reg) at, options(nostack)) };
         ensure!(extended == u64::MAX, "sign-extended: {extended:#x}");
         // A load into part of a register keeps the rest, of 32 bits clears it.
         let (low, high): (u64, u64);
+        // SAFETY: loads; RBX is put back.
         unsafe {
             asm!(
                 "mov rax, 0x1122334455667788", "mov r8, rbx", "mov rbx, rax",
@@ -54,6 +50,7 @@ pub fn nothing() -> Outcome {
 
 pub fn fetch() -> Outcome {
     for at in [NOTHING, NOTHING + 0xfff, NOTHING + 0xffe] {
+        // SAFETY: all ones are no instruction.
         let came = catch(|| unsafe { asm!("call {}", in(reg) at) });
         match came {
             Err(caught) if caught.vector == UD && caught.rip == at => {}
@@ -91,6 +88,7 @@ pub fn boundary() -> Outcome {
         // Added to, across: all ones and something with a carry out of the RAM part.
         store(edge - 8, 0u64);
         store(edge - 4, 0xffff_ffffu32);
+        // SAFETY: a store beside the program, to the last RAM or the last before the video memory.
         unsafe { asm!("add qword ptr [{}], 1", in(reg) edge - 4, options(nostack)) };
         let kept: u64 = load(edge - 8);
         ensure!(kept == 0, "{kept:#x} after an addition across {edge:#x}");
@@ -104,6 +102,7 @@ macro_rules! flags_of {
     ($($code:literal),+; $rax:expr, $rcx:expr) => {{
         let (mut rax, mut rcx, flags): (u64, u64, u64) = ($rax, $rcx, 0);
         let mut flags_out = flags;
+        // SAFETY: RAX, RCX, and where no device is; the stack is put back.
         unsafe {
             asm!(
                 $($code,)+ "pushfq", "pop {flags}",
@@ -165,14 +164,20 @@ pub fn operations() -> Outcome {
     }
     // A division by all ones is one; of more than fits, #DE.
     let (quotient, remainder): (u32, u32);
+    // SAFETY: arithmetic.
     unsafe {
         asm!("div dword ptr [{}]", in(reg) NOTHING, inout("eax") 0xffff_ffffu32 => quotient,
             inout("edx") 0u32 => remainder, options(nostack));
     }
     ensure!((quotient, remainder) == (1, 0), "DIV m32: {quotient:#x} remainder {remainder:#x}");
-    if let Err(came) = raises(crate::catch::DE, || unsafe {
-        asm!("div dword ptr [{}]", in(reg) NOTHING, inout("eax") 0u32 => _, inout("edx") 0xffff_ffffu32 => _, options(nostack));
-    }) {
+    let overflow = || {
+        // SAFETY: arithmetic.
+        unsafe {
+            asm!("div dword ptr [{}]", in(reg) NOTHING, inout("eax") 0u32 => _,
+                inout("edx") 0xffff_ffffu32 => _, options(nostack));
+        }
+    };
+    if let Err(came) = raises(crate::catch::DE, overflow) {
         wrong!("DIV m32 that overflows: {came}, expected #DE");
     }
     Ok(())

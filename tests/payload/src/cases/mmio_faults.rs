@@ -1,27 +1,29 @@
 //! Faults within emulated instructions, and string instructions between RAM and devices.
+#![allow(unsafe_code)] // Instructions as they are.
 use super::mmio::NOTHING;
 use crate::catch::{Came, Caught, PF, catch};
-use crate::paging::{self, DIRTY, NO_EXECUTE, PRESENT, Pages, WRITABLE};
+use crate::instructions::discard;
+use crate::paging::{self, DIRTY, NO_EXECUTE, PRESENT, WRITABLE, fill, ram};
+use crate::strings::{self, Strings};
 use crate::{Outcome, ensure, wrong};
+use bare::memory::{load, store};
 use core::arch::asm;
 
-static mut PAGES: Pages<2> = Pages::NEW;
+const RAM: u64 = ram(4);
 
 fn byte(address: u64) -> u8 {
-    unsafe { (address as *const u8).read_volatile() }
+    load(address)
 }
 
-fn fill(address: u64, length: u64, value: u8) {
-    for i in 0..length {
-        unsafe { ((address + i) as *mut u8).write_volatile(value) };
-    }
+/// From `rsi` to `rdi`.
+fn copy(rsi: u64, rdi: u64, rcx: u64) -> Strings {
+    Strings { rsi, rdi, rcx, ..Strings::default() }
 }
 
 /// Two pages of RAM in the window, each mapped with these bits; nothing is behind them.
 fn window(first: u64, second: u64) -> u64 {
-    let ram = &raw const PAGES as u64;
-    let base = paging::map(32, ram, first);
-    paging::map(33, ram + 4096, second);
+    let base = paging::map(32, RAM, first);
+    paging::map(33, RAM + 4096, second);
     paging::map(34, 0, 0);
     base
 }
@@ -41,10 +43,9 @@ pub fn faults() -> Outcome {
     // From a device into a page that is not there, and one that is read-only (CR0.WP is on).
     for (bits, error) in [(0, NOT_THERE_WRITE), (PRESENT, READ_ONLY_WRITE)] {
         let base = window(bits, bits);
-        let came = catch(|| unsafe {
-            asm!("movsb", inout("rsi") NOTHING => _, inout("rdi") base + 0x123 => _, options(nostack));
-        });
+        let came = catch(|| discard(strings::movsb(copy(NOTHING, base + 0x123, 1))));
         is_page_fault("MOVSB from MMIO", came, base + 0x123, error)?;
+        // SAFETY: writes nothing, because it faults, or to the page; RSP is put back, by an exception too.
         let came = catch(|| unsafe {
             asm!(
                 "mov rax, rsp", "mov rsp, {stack}", "push qword ptr [{at}]", "mov rsp, rax",
@@ -57,27 +58,25 @@ pub fn faults() -> Outcome {
     let base = window(all, 0);
     let edge = base + 4096;
     fill(base, 4096, 0x44);
-    let came = catch(|| unsafe {
-        asm!("movsq", inout("rsi") NOTHING => _, inout("rdi") edge - 3 => _, options(nostack));
-    });
+    let came = catch(|| discard(strings::movsq(copy(NOTHING, edge - 3, 1))));
     is_page_fault("MOVSQ across into a missing page", came, edge, NOT_THERE_WRITE)?;
     ensure!(byte(edge - 3) == 0x44 && byte(edge - 1) == 0x44, "the first part of a faulting write was done");
     // The access to the device itself is mapped by a page with restrictions.
     let device = paging::map(40, NOTHING, PRESENT);
-    let came = catch(|| unsafe { asm!("mov dword ptr [{}], 1", in(reg) device, options(nostack)) });
+    let came = catch(|| store(device, 1u32));
     is_page_fault("a write to a read-only page of MMIO", came, device, READ_ONLY_WRITE)?;
     // From RAM with the device behind it, read as one operand.
     paging::map(41, 0, 0);
-    let came =
-        catch(|| unsafe { asm!("mov rax, [{}]", in(reg) device + 4092, out("rax") _, options(nostack)) });
+    let came = catch(|| discard(load::<u64>(device + 4092)));
     is_page_fault("a read from MMIO into a missing page", came, device + 4096, 0)?;
     // No execution where the page says so, device or not.
     let device = paging::map(40, NOTHING, PRESENT | NO_EXECUTE);
+    // SAFETY: is not executed, or all ones, which are no instruction.
     let came = catch(|| unsafe { asm!("call {}", in(reg) device) });
     is_page_fault("code in a no-execute page of MMIO", came, device, 0x11)?;
     // An emulated write sets the dirty bit.
     let base = window(all, all);
-    unsafe { asm!("movsb", inout("rsi") NOTHING => _, inout("rdi") base => _, options(nostack)) };
+    strings::movsb(copy(NOTHING, base, 1));
     ensure!(
         paging::entry(32) & DIRTY != 0,
         "MOVSB from MMIO left the page clean: entry {:#x}",
@@ -92,8 +91,7 @@ pub fn strings() -> Outcome {
     let edge = base + 4096;
     // Device to RAM, across pages of both.
     fill(base, 8192, 0x55);
-    let (mut rsi, mut rdi, mut rcx) = (NOTHING + 4096 - 7, edge - 9, 20u64);
-    unsafe { asm!("rep movsb", inout("rsi") rsi, inout("rdi") rdi, inout("rcx") rcx, options(nostack)) };
+    let (Strings { rsi, rdi, rcx, .. }, _) = strings::rep_movsb(copy(NOTHING + 4096 - 7, edge - 9, 20));
     ensure!(
         (rsi, rdi, rcx) == (NOTHING + 4096 + 13, edge + 11, 0),
         "REP MOVSB from MMIO: RSI {rsi:#x} RDI {rdi:#x} RCX {rcx}"
@@ -103,44 +101,32 @@ pub fn strings() -> Outcome {
         ensure!(byte(at) == expected, "REP MOVSB from MMIO: {:#x} at {at:#x}", byte(at));
     }
     // RAM to device, downwards.
-    let (mut rsi, mut rdi, mut rcx) = (edge + 16, NOTHING + 256, 9u64);
-    unsafe {
-        asm!("std", "rep movsd", "cld", inout("rsi") rsi, inout("rdi") rdi, inout("rcx") rcx, options(nostack));
-    }
+    let (Strings { rsi, rdi, rcx, .. }, _) = strings::rep_movsd_down(copy(edge + 16, NOTHING + 256, 9));
     ensure!(
         (rsi, rdi, rcx) == (edge - 20, NOTHING + 220, 0),
         "REP MOVSD to MMIO downwards: RSI {rsi:#x} RDI {rdi:#x} RCX {rcx}"
     );
     // Device to device, and a store.
-    let (mut rdi, mut rcx) = (NOTHING, 33u64);
-    unsafe { asm!("rep stosw", inout("rdi") rdi, inout("rcx") rcx, in("rax") 7, options(nostack)) };
+    let (Strings { rdi, rcx, .. }, _) = strings::rep_stosw(Strings { rax: 7, ..copy(0, NOTHING, 33) });
     ensure!((rdi, rcx) == (NOTHING + 66, 0), "REP STOSW to MMIO: RDI {rdi:#x} RCX {rcx}");
     // Compared until they differ: RAM has three bytes of what the device reads as.
     fill(base, 64, 0);
     fill(base, 3, 0xff);
-    let (mut rsi, mut rdi, mut rcx, mut flags) = (base, NOTHING, 10u64, 0u64);
-    unsafe {
-        asm!("repe cmpsb", "pushfq", "pop {flags}", flags = inout(reg) flags,
-            inout("rsi") rsi, inout("rdi") rdi, inout("rcx") rcx);
-    }
+    let (Strings { rsi, rdi, rcx, .. }, flags) = strings::repe_cmpsb(copy(base, NOTHING, 10));
     ensure!(
         (rsi, rdi, rcx, flags & 0x41) == (base + 4, NOTHING + 4, 6, 1),
         "REPE CMPSB: RSI {rsi:#x} RDI {rdi:#x} RCX {rcx} flags {flags:#x}"
     );
-    let (mut rdi, mut rcx) = (NOTHING, 5u64);
-    unsafe {
-        asm!("repne scasd", inout("rdi") rdi, inout("rcx") rcx, in("eax") 0xffff_ffffu32, options(nostack))
-    };
+    let all_ones = Strings { rax: 0xffff_ffff, ..copy(0, NOTHING, 5) };
+    let (Strings { rdi, rcx, .. }, _) = strings::repne_scasd(all_ones);
     ensure!((rdi, rcx) == (NOTHING + 4, 4), "REPNE SCASD: RDI {rdi:#x} RCX {rcx}");
     // Across from RAM to the device at the end of a mapping, and then to a page that is not there.
-    let ram = &raw const PAGES as u64;
-    let first = paging::map(48, ram, all);
+    let first = paging::map(48, RAM, all);
     paging::map(49, NOTHING, all);
     paging::map(50, 0, 0);
     fill(first, 4096, 0x66);
-    match catch(|| unsafe {
-        asm!("rep stosb", in("rdi") first + 4090, in("rcx") 6u64 + 4096 + 10, in("al") 0x77u8, options(nostack));
-    }) {
+    let stores = Strings { rax: 0x77, ..copy(0, first + 4090, 6 + 4096 + 10) };
+    match catch(|| discard(strings::rep_stosb(stores))) {
         Err(caught) if caught.vector == PF && caught.address == first + 8192 && caught.error == 2 => {
             ensure!(
                 (caught.rdi, caught.rcx) == (first + 8192, 10),

@@ -1,4 +1,5 @@
 //! Model-specific registers, and hypercalls.
+#![allow(unsafe_code)] // Random registers, random hypercalls.
 use crate::catch::{Came, GP, UD, catch, raises};
 use crate::instructions::{discard, rdmsr, wrmsr};
 use crate::{Outcome, apic, ensure, random, wrong};
@@ -22,7 +23,8 @@ pub fn unknown() -> Outcome {
         if let Err(came) = raises(GP, || discard(rdmsr(msr))) {
             wrong!("RDMSR {msr:#x}: {came}, expected #GP");
         }
-        if let Err(came) = raises(GP, || wrmsr(msr, random::nasty())) {
+        // SAFETY: there is no such register.
+        if let Err(came) = raises(GP, || unsafe { wrmsr(msr, random::nasty()) }) {
             wrong!("WRMSR {msr:#x}: {came}, expected #GP");
         }
     }
@@ -61,7 +63,9 @@ pub fn random() -> Outcome {
         let value = random::nasty();
         let came = catch(|| {
             if random::below(2) == 0 {
-                wrmsr(msr, value);
+                // SAFETY: nothing keeps a random value from having a hypervisor write to this program. It then
+                // ends or fails, which is one result of the test; what must not is the hypervisor.
+                unsafe { wrmsr(msr, value) };
             }
             let _ = black_box(rdmsr(msr));
         });
@@ -70,7 +74,8 @@ pub fn random() -> Outcome {
         }
     }
     // Pages that have lost their memory type still work.
-    wrmsr(0x277, 0x0007_0406_0007_0406);
+    // SAFETY: memory types as after power-on.
+    unsafe { wrmsr(0x277, 0x0007_0406_0007_0406) };
     Ok(())
 }
 
@@ -80,6 +85,7 @@ pub fn hypercalls() -> Outcome {
         let [rbx, rcx, rdx] = [random::nasty(), random::nasty(), random::nasty()];
         // Vectors of exceptions that push no error code would confuse the handlers of those that do.
         let rsi = u64::from(random::nasty() as u8 | 0x40);
+        // SAFETY: PureVisor has no call that writes to memory; RBX is put back.
         let came = catch(|| unsafe {
             asm!(
                 "xchg rbx, {rbx}", "vmmcall", "mov rbx, {rbx}",

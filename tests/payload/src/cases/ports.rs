@@ -1,9 +1,11 @@
 //! Ports.
 use crate::catch::{Came, PF, catch};
 use crate::instructions::*;
-use crate::paging::{self, PRESENT, Pages, WRITABLE};
-use crate::{Outcome, console, ensure, random, say, wrong};
-use core::arch::asm;
+use crate::paging::{self, PRESENT, WRITABLE, fill, ram};
+use crate::strings::{self, Strings};
+use crate::{Outcome, ensure, random, say, wrong};
+use bare::com1;
+use bare::memory::load;
 
 /// Where no PC has a device: below are those of the board, from 0x1000 on PCI's.
 const NOTHING: core::ops::Range<u16> = 0x250..0x270;
@@ -47,7 +49,7 @@ pub fn write() -> Outcome {
             }
         }
     }
-    console::set_up();
+    com1::set_up();
     Ok(())
 }
 
@@ -61,24 +63,21 @@ pub fn flood() -> Outcome {
     Ok(())
 }
 
-static mut PAGES: Pages<2> = Pages::NEW;
-
+/// Two pages of RAM in the window, the second mapped with these bits; nothing is behind them.
 fn window(second: u64) -> u64 {
-    let ram = &raw const PAGES as u64;
-    let first = paging::map(16, ram, PRESENT | WRITABLE);
-    paging::map(17, ram + 4096, second);
+    let first = paging::map(16, ram(2), PRESENT | WRITABLE);
+    paging::map(17, ram(3), second);
     paging::map(18, 0, 0);
     first
 }
 
 fn byte(address: u64) -> u8 {
-    unsafe { (address as *const u8).read_volatile() }
+    load(address)
 }
 
-fn fill(address: u64, length: u64, value: u8) {
-    for i in 0..length {
-        unsafe { ((address + i) as *mut u8).write_volatile(value) };
-    }
+/// REP INSB and the like, from a port where nothing is.
+fn input(rdi: u64, rcx: u64) -> Strings {
+    Strings { rdi, rcx, rdx: 0x1234, ..Strings::default() }
 }
 
 pub fn strings() -> Outcome {
@@ -86,10 +85,7 @@ pub fn strings() -> Outcome {
     let edge = base + 4096;
     // Upwards across the pages: exactly the bytes asked for.
     fill(base, 8192, 0x11);
-    let (mut rdi, mut rcx) = (edge - 5, 11u64);
-    unsafe {
-        asm!("rep insb", inout("rdi") rdi, inout("rcx") rcx, in("dx") 0x1234u16, options(nostack));
-    }
+    let (Strings { rdi, rcx, .. }, _) = strings::rep_insb(input(edge - 5, 11));
     ensure!((rdi, rcx) == (edge + 6, 0), "REP INSB: RDI {rdi:#x}, RCX {rcx}");
     for i in 0..32 {
         let (at, expected) = (edge - 16 + i, if (11..22).contains(&i) { 0xff } else { 0x11 });
@@ -97,28 +93,21 @@ pub fn strings() -> Outcome {
     }
     // Downwards, in 4 bytes of which one crosses.
     fill(base, 8192, 0x22);
-    let (mut rdi, mut rcx) = (edge + 6, 4u64);
-    unsafe {
-        asm!("std", "rep insd", "cld", inout("rdi") rdi, inout("rcx") rcx, in("dx") 0x1234u16, options(nostack));
-    }
+    let (Strings { rdi, rcx, .. }, _) = strings::rep_insd_down(input(edge + 6, 4));
     ensure!((rdi, rcx) == (edge - 10, 0), "REP INSD downwards: RDI {rdi:#x}, RCX {rcx}");
     for i in 0..32 {
         let (at, expected) = (edge - 16 + i, if (10..26).contains(&i) { 0xff } else { 0x22 });
         ensure!(byte(at) == expected, "REP INSD: {:#x} at {at:#x}, expected {expected:#x}", byte(at));
     }
     // A count of 0 does nothing, not even a fault.
-    let mut rcx = 0u64;
-    let came = catch(|| unsafe {
-        asm!("rep insb", in("rdi") edge + 4096, inout("rcx") rcx, in("dx") 0x1234u16, options(nostack));
-    });
+    let mut rcx = 1;
+    let came = catch(|| rcx = strings::rep_insb(input(edge + 4096, 0)).0.rcx);
     ensure!(came.is_ok() && rcx == 0, "REP INSB of nothing: {}", Came(came));
     // Into a page that is not there: the iterations before it are done, and those behind it are left.
     let base = window(0);
     let edge = base + 4096;
     fill(base, 4096, 0x33);
-    match catch(|| unsafe {
-        asm!("rep insb", in("rdi") edge - 5, in("rcx") 11u64, in("dx") 0x1234u16, options(nostack));
-    }) {
+    match catch(|| discard(strings::rep_insb(input(edge - 5, 11)))) {
         Err(caught) if caught.vector == PF => {
             ensure!(caught.address == edge, "CR2 is {:#x}, expected {edge:#x}", caught.address);
             ensure!(
@@ -137,9 +126,8 @@ pub fn strings() -> Outcome {
     }
     ensure!(byte(edge - 5) == 0xff && byte(edge - 6) == 0x33, "the iterations before the fault are not done");
     // From a page that is not there.
-    match catch(|| unsafe {
-        asm!("rep outsb", in("rsi") edge - 2, in("rcx") 11u64, in("dx") 0x80u16, options(nostack));
-    }) {
+    let output = Strings { rsi: edge - 2, rcx: 11, rdx: 0x80, ..Strings::default() };
+    match catch(|| discard(strings::rep_outsb(output))) {
         Err(caught) if caught.vector == PF => {
             ensure!((caught.address, caught.error) == (edge, 0), "REP OUTSB: {caught}");
             ensure!(
@@ -160,10 +148,7 @@ fn text_across_pages() {
     const TEXT: &[u8] = b"PAYLOAD text across pages\r\n";
     say!("PAYLOAD string output follows");
     let at = window(PRESENT | WRITABLE) + 4096 - 10;
-    for (i, byte) in TEXT.iter().enumerate() {
-        unsafe { ((at + i as u64) as *mut u8).write_volatile(*byte) };
-    }
-    unsafe {
-        asm!("rep outsb", inout("rsi") at => _, inout("rcx") TEXT.len() as u64 => _, in("dx") 0x3f8u16, options(nostack));
-    }
+    paging::write(at, TEXT);
+    let output = Strings { rsi: at, rcx: TEXT.len() as u64, rdx: 0x3f8, ..Strings::default() };
+    strings::rep_outsb(output);
 }

@@ -4,19 +4,21 @@
 //! nowhere. Whatever it raises ends the attempt; what it has changed of the CPU's tables and control
 //! registers is put right before the next. Some attempts can't be survived by any program, like a load of
 //! CR3: the result of the case is that nobody else noticed.
+#![allow(unsafe_code)] // That is what it is about.
 use super::mmio::NOTHING;
 use crate::catch::{self, Frame, hook};
 use crate::instructions as cpu_;
-use crate::paging::Pages;
+use crate::paging::ram;
 use crate::{Outcome, cpu, paging, random, say};
 use core::arch::asm;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 const ATTEMPTS: u64 = 20_000;
 
-static mut CODE: Pages<2> = Pages::NEW;
-/// What pointers into RAM point at.
-static mut SCRATCH: Pages<2> = Pages::NEW;
+/// Two pages.
+const CODE: u64 = ram(8);
+/// What pointers into RAM point at: two pages.
+const SCRATCH: u64 = ram(10);
 
 static FAULTS: AtomicU64 = AtomicU64::new(0);
 static STEPS: AtomicU64 = AtomicU64::new(0);
@@ -85,7 +87,6 @@ fn on_step(frame: &mut Frame) -> bool {
 /// A register's value: RAM mostly; devices and nowhere in some attempts, since the first instruction that
 /// nobody emulates there ends the machine.
 fn register(anywhere: bool) -> u64 {
-    let scratch = &raw const SCRATCH as u64;
     match random::below(if anywhere { 10 } else { 40 }) {
         0 if anywhere => NOTHING + random::below(0x1000),
         1 if anywhere => crate::apic::BASE + (random::below(0x40) << 4),
@@ -94,14 +95,13 @@ fn register(anywhere: bool) -> u64 {
         4 if anywhere => 0xa_0000 - random::below(16),
         5 => 1 << 63 | random::next(),
         6 => random::below(0x100),
-        _ => scratch + random::below(4096),
+        _ => SCRATCH + random::below(4096),
     }
 }
 
 pub fn run() -> Outcome {
     crate::apic::enable();
-    let code = &raw mut CODE as u64;
-    let state = (cpu_::cr0(), cpu_::cr3(), cpu_::cr4(), cpu_::rdmsr(0xc000_0080));
+    let state = (cpu_::cr0(), cpu_::cr3(), cpu_::cr4(), cpu_::efer());
     for attempt in 0..ATTEMPTS {
         let mut bytes = [0u8; 15];
         for byte in &mut bytes {
@@ -116,10 +116,9 @@ pub fn run() -> Outcome {
             continue;
         }
         // Now and then across a page.
-        let at = code + if random::below(8) == 0 { 4096 - 1 - random::below(14) } else { 0 };
-        for (i, byte) in bytes.iter().chain(&[0xcc; 32]).enumerate() {
-            unsafe { ((at + i as u64) as *mut u8).write_volatile(*byte) };
-        }
+        let at = CODE + if random::below(8) == 0 { 4096 - 1 - random::below(14) } else { 0 };
+        paging::write(at, &bytes);
+        paging::fill(at + bytes.len() as u64, 32, 0xcc);
         let mut registers = [0u64; 16];
         let anywhere = random::below(50) == 0;
         for value in &mut registers {
@@ -129,7 +128,7 @@ pub fn run() -> Outcome {
         registers[2] = random::one_of(&[0x80, 0x71, 0x1234, 0x40, 0xcfc, 0x3fd, 0x21]);
         // A stack that is one, but for some.
         if random::below(64) != 0 {
-            registers[4] = &raw const SCRATCH as u64 + 2048 + (random::below(64) << 3);
+            registers[4] = SCRATCH + 2048 + (random::below(64) << 3);
         }
         // A count that string instructions get through.
         registers[1] = random::below(64);
@@ -151,18 +150,20 @@ pub fn run() -> Outcome {
 /// Puts right what the program relies on.
 fn restore((cr0, cr3, cr4, efer): (u64, u64, u64, u64)) {
     cpu_::cli();
-    cpu::load_tables(cpu::this());
+    cpu::load_tables();
     if cpu_::cr0() != cr0 {
-        cpu_::set_cr0(cr0);
+        // SAFETY: as it was before.
+        unsafe { cpu_::set_cr0(cr0) };
     }
     if cpu_::cr3() != cr3 {
-        cpu_::set_cr3(cr3);
+        // SAFETY: as it was before.
+        unsafe { cpu_::set_cr3(cr3) };
     }
     if cpu_::cr4() != cr4 {
         cpu_::set_cr4(cr4);
     }
-    if cpu_::rdmsr(0xc000_0080) != efer {
-        cpu_::wrmsr(0xc000_0080, efer);
+    if cpu_::efer() != efer {
+        cpu_::set_efer(efer);
     }
     cpu_::set_dr7(0x400);
     cpu_::set_dr6(0xffff_0ff0);
@@ -171,6 +172,8 @@ fn restore((cr0, cr3, cr4, efer): (u64, u64, u64, u64)) {
 
 /// Continues at `at` with these registers, RSP among them, single-stepping. Only an exception comes back.
 fn enter(at: u64, registers: &[u64; 16]) {
+    // SAFETY: nothing keeps random instructions from overwriting this program. It then ends or fails, which is
+    // one result of the test; what must not is the hypervisor.
     unsafe {
         asm!(
             "push rsi",

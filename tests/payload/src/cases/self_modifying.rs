@@ -1,17 +1,17 @@
 //! Code that changes right before it is executed, where an exit makes somebody else read it.
+#![allow(unsafe_code)] // Calls of code that is written here.
 use crate::catch::{Came, catch};
-use crate::paging::{self, PRESENT, Pages, WRITABLE};
+use crate::paging::{self, PRESENT, WRITABLE, ram};
 use crate::{Outcome, ensure, wrong};
 use core::arch::asm;
 
-static mut CODE: Pages<1> = Pages::NEW;
+const CODE: u64 = ram(6);
 
 /// Writes code and calls it. It is given RAX and RDX, and leaves RAX.
 fn call(write_at: u64, run_at: u64, code: &[u8], rax: u64, rdx: u64) -> Result<u64, Came> {
-    for (i, byte) in code.iter().enumerate() {
-        unsafe { ((write_at + i as u64) as *mut u8).write_volatile(*byte) };
-    }
+    paging::write(write_at, code);
     let mut out = rax;
+    // SAFETY: the code, of `patched`, changes RAX and itself, and returns.
     catch(|| unsafe {
         asm!(
             "push rbx", "call {at}", "pop rbx",
@@ -67,9 +67,8 @@ fn run_all(at: (u64, u64), jump: bool) -> Outcome {
 
 /// At its own address, and written by one address but executed by another.
 fn at_both(jump: bool) -> Outcome {
-    let physical = &raw const CODE as u64;
-    run_all((physical, physical), jump)?;
-    run_all((physical, paging::map(64, physical, PRESENT | WRITABLE)), jump)
+    run_all((CODE, CODE), jump)?;
+    run_all((CODE, paging::map(64, CODE, PRESENT | WRITABLE)), jump)
 }
 
 pub fn behind_a_jump() -> Outcome {

@@ -1,8 +1,11 @@
 //! Single-stepping across what exits.
+#![allow(unsafe_code)] // Code that is stepped through.
 use super::mmio::NOTHING;
 use crate::catch::{DB, Frame, hook};
 use crate::instructions::{dr6, set_dr6};
+use crate::paging::ram;
 use crate::{Outcome, cpu, ensure};
+use bare::memory::load;
 use core::arch::{asm, global_asm};
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -102,19 +105,20 @@ unsafe extern "C" {
 
 pub fn run() -> Outcome {
     // Into RAM, and into a device: the emulator's iterations count like the CPU's.
-    let mut buffer = [0u8; 16];
-    for target in [buffer.as_mut_ptr() as u64, NOTHING] {
+    for target in [ram(14), NOTHING] {
         STEPS.store(0, Ordering::SeqCst);
         WRONG_DR6.store(0, Ordering::SeqCst);
         set_dr6(0xffff_0ff0);
+        // SAFETY: stores three bytes at RDI, changes the registers that are named, and returns.
         hook(on_step, || unsafe {
             asm!(
                 "call {f}", f = in(reg) &raw const stepped, inout("rdi") target => _,
                 out("rax") _, out("rcx") _, out("rdx") _
             );
         });
-        let count = unsafe { (&raw const stepped_ends_end).offset_from(&raw const stepped_ends) } as usize;
-        let expected = |i| unsafe { (&raw const stepped_ends).add(i).read() };
+        let ends = &raw const stepped_ends as u64;
+        let count = (&raw const stepped_ends_end as u64 - ends) as usize / 8;
+        let expected = |i: usize| load::<u64>(ends + 8 * i as u64);
         let steps = STEPS.load(Ordering::SeqCst);
         // The string instruction stays where it is for all iterations but the last.
         for (i, seen) in SEEN.iter().enumerate().take(steps.min(count)) {

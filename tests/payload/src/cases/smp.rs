@@ -1,9 +1,11 @@
 //! Several CPUs.
 use crate::apic::{ASSERT, TO_ALL, TO_OTHERS};
-use crate::instructions::{cpuid, discard, inb, outb, take_interrupts};
-use crate::paging::{self, PRESENT, Pages, WRITABLE};
+use crate::instructions::{cpuid, discard, inb, invlpg, outb, take_interrupts, ud2};
+use crate::paging::{self, PRESENT, WRITABLE, ram};
 use crate::processors::{self, wait_until};
 use crate::{Outcome, apic, cpu, ensure};
+use bare::memory::{load, store};
+use bare::{idt, power};
 use core::sync::atomic::{AtomicU64, Ordering};
 
 /// CPUs that CPUID shows (leaf 1 EBX bits 23:16; leaf 0xb has the exact number).
@@ -64,29 +66,28 @@ pub fn ipis() -> Outcome {
     Ok(())
 }
 
-static mut OLD: Pages<1> = Pages::NEW;
-static mut NEW: Pages<1> = Pages::NEW;
+const OLD: u64 = ram(12);
+const NEW: u64 = ram(13);
 const SLOT: usize = 80;
 
 static READ: AtomicU64 = AtomicU64::new(0);
 static DONE: AtomicU64 = AtomicU64::new(0);
 
 fn read_and_add() {
-    crate::instructions::invlpg(paging::WINDOW + 4096 * SLOT as u64);
-    let found = unsafe { ((paging::WINDOW + 4096 * SLOT as u64) as *const u64).read_volatile() };
+    let address = paging::WINDOW + 4096 * SLOT as u64;
+    invlpg(address);
+    let found = load::<u64>(address);
     READ.fetch_add(found, Ordering::SeqCst);
     DONE.fetch_add(1, Ordering::SeqCst);
 }
 
 pub fn shoot_down() -> Outcome {
     let cpus = all()?;
-    unsafe {
-        (&raw mut OLD).cast::<u64>().write_volatile(0x1d);
-        (&raw mut NEW).cast::<u64>().write_volatile(0x2e3);
-    }
+    store(OLD, 0x1du64);
+    store(NEW, 0x2e3u64);
     for round in 0..50 {
-        let (page, value) = if round % 2 == 0 { (&raw const OLD, 0x1d) } else { (&raw const NEW, 0x2e3) };
-        paging::map(SLOT, page as u64, PRESENT | WRITABLE);
+        let (page, value) = if round % 2 == 0 { (OLD, 0x1d) } else { (NEW, 0x2e3) };
+        paging::map(SLOT, page, PRESENT | WRITABLE);
         READ.store(0, Ordering::SeqCst);
         DONE.store(0, Ordering::SeqCst);
         for index in 1..cpus {
@@ -110,7 +111,7 @@ fn contend() {
             1 => discard(inb(0x71)),
             2 => discard(apic::ioapic_read((i % 0x40) as u8)),
             3 => outb(0x43, 0),
-            _ => discard(unsafe { (super::mmio::NOTHING as *const u32).read_volatile() }),
+            _ => discard(load::<u32>(super::mmio::NOTHING)),
         }
     }
     DONE.fetch_add(1, Ordering::SeqCst);
@@ -135,12 +136,12 @@ pub fn contention() -> Outcome {
 }
 
 fn fault_thrice() {
-    cpu::drop_idt();
-    unsafe { core::arch::asm!("ud2") };
+    idt::forget();
+    ud2();
 }
 
 pub fn triple_fault() -> Outcome {
     all()?;
     processors::order(1, fault_thrice);
-    crate::power::halt()
+    power::halt()
 }

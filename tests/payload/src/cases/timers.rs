@@ -50,18 +50,18 @@ pub fn apic() -> Outcome {
     if cpuid(1, 0)[2] & 1 << 24 != 0 {
         write(LVT_TIMER, 2 << 17 | u32::from(TICK));
         for deadline in [0, 1, rdtsc() - 1, u64::MAX, u64::MAX - 1, 1 << 63, rdtsc() + (1 << 40)] {
-            wrmsr(IA32_TSC_DEADLINE, deadline);
+            write_tsc_deadline(deadline);
             take_interrupts();
             let _ = rdmsr(IA32_TSC_DEADLINE);
         }
         for _ in 0..100 {
-            wrmsr(IA32_TSC_DEADLINE, rdtsc().wrapping_add(random::below(1 << 20)));
+            write_tsc_deadline(rdtsc().wrapping_add(random::below(1 << 20)));
         }
         // Disarmed, and what came meanwhile is taken: the next one is that of the next deadline.
-        wrmsr(IA32_TSC_DEADLINE, 0);
+        write_tsc_deadline(0);
         take_interrupts();
         let before = cpu::taken(TICK);
-        wrmsr(IA32_TSC_DEADLINE, rdtsc() + 10_000);
+        write_tsc_deadline(rdtsc() + 10_000);
         sti();
         let came = wait_until(|| cpu::taken(TICK) > before);
         cli();

@@ -1,23 +1,28 @@
 //! Instructions that a guest does not have.
+#![allow(unsafe_code)] // Instructions.
 use crate::catch::{Came, GP, UD, catch, raises};
 use crate::instructions::cpuid;
-use crate::paging::Pages;
+use crate::paging::ram;
 use crate::{Outcome, ensure, wrong};
+use bare::memory::{load, store};
 use core::arch::asm;
 
 /// For instructions that take an address.
-static mut PAGE: Pages<1> = Pages::NEW;
+const PAGE: u64 = ram(0);
 
 /// Fails unless the instruction, which gets the page's address in RAX, raises #UD.
 macro_rules! undefined {
     ($name:literal, $($code:tt)*) => {
-        if let Err(came) = raises(UD, || unsafe {
-            asm!(
-                $($code)*,
-                inout("rax") &raw mut PAGE => _, inout("ecx") 0 => _, inout("edx") 0 => _,
-                options(nostack)
-            );
-        }) {
+        let attempt = || {
+            // SAFETY: does nothing but raise #UD. A CPU that has it fails the case, and may use the page.
+            unsafe {
+                asm!(
+                    $($code)*,
+                    inout("rax") PAGE => _, inout("ecx") 0 => _, inout("edx") 0 => _, options(nostack)
+                );
+            }
+        };
+        if let Err(came) = raises(UD, attempt) {
             wrong!(concat!($name, ": {}, expected #UD"), came);
         }
     };
@@ -64,10 +69,10 @@ pub fn monitor_mwait() -> Outcome {
 }
 
 pub fn cache_flush() -> Outcome {
-    let place = (&raw mut PAGE).cast::<u64>();
     for (round, name) in ["INVD", "WBINVD", "WBNOINVD"].into_iter().enumerate() {
         let value = 0x1234_5678_0000 + round as u64;
-        unsafe { place.write_volatile(value) };
+        store(PAGE, value);
+        // SAFETY: of a virtual machine's memory no cache is emptied without being written back.
         let came = catch(|| unsafe {
             match round {
                 0 => asm!("invd", options(nostack)),
@@ -76,7 +81,7 @@ pub fn cache_flush() -> Outcome {
             }
         });
         ensure!(came.is_ok(), "{name}: {}", Came(came));
-        let found = unsafe { place.read_volatile() };
+        let found: u64 = load(PAGE);
         ensure!(found == value, "{name}: memory has {found:#x} where {value:#x} was written");
     }
     Ok(())
@@ -84,8 +89,9 @@ pub fn cache_flush() -> Outcome {
 
 pub fn rdpmc() -> Outcome {
     for counter in [0u32, 1, 5, 0x4000_0000, 0xffff_ffff] {
-        let attempt = || unsafe {
-            asm!("rdpmc", in("ecx") counter, out("eax") _, out("edx") _, options(nostack));
+        let attempt = || {
+            // SAFETY: reads a counter.
+            unsafe { asm!("rdpmc", in("ecx") counter, out("eax") _, out("edx") _, options(nostack)) };
         };
         if let Err(came) = raises(GP, attempt) {
             wrong!("counter {counter:#x}: {came}, expected #GP");
