@@ -176,11 +176,12 @@ impl Node for ThisNode {
                 Some((vm.name, vm.memory, info.overhead))
             })
             .collect();
-        let guests: u64 = vms.iter().map(|(_, memory, overhead)| memory + overhead).sum();
+        let guests: u64 = vms.iter().map(|(_, memory, _)| memory).sum();
+        let overhead = self.vms.overhead();
         let hypervisor = [
             ("objects", usage.slabs),
-            ("large allocations", usage.large),
-            ("page tables, stacks, CPUs", usage.frames.saturating_sub(guests)),
+            ("large allocations", usage.large.saturating_sub(overhead.large)),
+            ("page tables, stacks, CPUs", usage.frames.saturating_sub(guests + overhead.frames)),
             ("frame tables", usage.tables),
             ("image, boot files, firmware", ram.saturating_sub(usage.total + usage.tables)),
         ];

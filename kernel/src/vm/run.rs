@@ -11,9 +11,11 @@ use alloc::string::{String, ToString};
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::fmt;
-use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use core::ops::Add;
+use core::sync::atomic::{AtomicUsize, Ordering};
 use executor::{Signal, yield_now};
 use mgmt::config::VmConfig;
+use mm::heap::Taken;
 use sched::{CpuSet, Params};
 use spin::{Mutex, Once};
 use vmm::load::{self, Boot, File, Piece};
@@ -96,8 +98,39 @@ pub struct Run {
     /// Tells the supervisor to look.
     signal: Arc<Signal>,
     tables: Mutex<Option<NestedTables>>,
-    /// Bytes that it costs beside the guest's memory.
-    overhead: AtomicU64,
+    /// What it costs beside the guest's memory.
+    overhead: Once<Overhead>,
+}
+
+/// What a VM costs beside its guest's memory, in bytes: whole frames. Its small objects, some kilobytes, are not
+/// told apart from others'.
+#[derive(Clone, Copy, Default)]
+pub struct Overhead {
+    /// Nested page tables.
+    pub frames: u64,
+    /// vCPUs, devices, console.
+    pub large: u64,
+}
+
+impl Overhead {
+    /// What a CPU has taken for a VM.
+    pub fn of(taken: Taken) -> Self {
+        let bytes = |taken| u64::try_from(taken).unwrap_or(0);
+        Self { frames: bytes(taken.frames), large: bytes(taken.large) }
+    }
+
+    /// All of it.
+    pub fn bytes(self) -> u64 {
+        self.frames + self.large
+    }
+}
+
+impl Add for Overhead {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { frames: self.frames + other.frames, large: self.large + other.large }
+    }
 }
 
 impl Run {
@@ -114,7 +147,6 @@ impl Run {
         let found = virtualization().map_err(StartError::NoVirtualization)?;
         let kernel = boot_file(&config.kernel)?;
         let initrd = config.initrd.as_deref().map(boot_file).transpose()?;
-        let free_before = HEAP.usage().free;
         let memory = ram.zeroed().await;
         let boot = Boot {
             kernel: File { name: &config.kernel, bytes: kernel },
@@ -127,6 +159,8 @@ impl Run {
         for piece in &loaded.pieces {
             copy(&memory, piece).await;
         }
+        // From here to the end nothing is awaited: what this CPU takes is this VM's.
+        let taken = HEAP.taken_here();
         let tables = NestedTables::map(found, &memory)
             .map_err(|_| StartError::Memory { needed: ram.bytes(), free: HEAP.usage().free })?;
 
@@ -154,7 +188,7 @@ impl Run {
             end: Mutex::new(None),
             signal: signal.clone(),
             tables: Mutex::new(None),
-            overhead: AtomicU64::new(0),
+            overhead: Once::new(),
         });
         // The run has them first: it frees them, whatever comes.
         let mut slot = run.tables.lock();
@@ -176,7 +210,7 @@ impl Run {
         drop(slot);
         doorbells.call_once(|| entities.iter().map(|e| Arc::downgrade(e.payload())).collect());
         run.vcpus.call_once(|| entities.into_boxed_slice());
-        run.overhead.store(free_before.saturating_sub(HEAP.usage().free), Ordering::Relaxed);
+        run.overhead.call_once(|| Overhead::of(HEAP.taken_here().since(taken)));
         log::debug!("{}: {}, {}", config.name, config.kernel, loaded.format);
         Ok(run)
     }
@@ -186,9 +220,9 @@ impl Run {
         self.vcpus.get().map_or(&[], |vcpus| vcpus)
     }
 
-    /// Bytes that it costs beside the guest's memory: nested tables, vCPUs, devices.
-    pub fn overhead(&self) -> u64 {
-        self.overhead.load(Ordering::Relaxed)
+    /// What it costs beside the guest's memory.
+    pub fn overhead(&self) -> Overhead {
+        self.overhead.get().copied().unwrap_or_default()
     }
 
     /// Starts the first vCPU; the others wait for it to start them.

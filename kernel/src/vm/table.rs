@@ -1,8 +1,9 @@
 //! All VMs of the node: what the console shows and orders.
 use super::hardware::virtualization;
-use super::run::Run;
+use super::run::{Overhead, Run};
 use super::{seat, supervisor};
 use crate::cpu_loop::Runtime;
+use crate::memory::HEAP;
 use crate::time;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -49,6 +50,8 @@ pub struct Vm {
     news: Arc<Signal>,
     /// Has been started at least once.
     lived: AtomicBool,
+    /// What its console costs, which it has in all its runs.
+    console_cost: Overhead,
 }
 
 struct State {
@@ -68,9 +71,12 @@ impl OutputWatcher for Printed {
 
 impl Vm {
     fn new(config: VmConfig, news: Arc<Signal>) -> Self {
+        let taken = HEAP.taken_here();
+        let console = Arc::new(ConsoleOutput::new(Some(Box::new(Printed(news.clone())))));
         Self {
             config,
-            console: Arc::new(ConsoleOutput::new(Some(Box::new(Printed(news.clone()))))),
+            console,
+            console_cost: Overhead::of(HEAP.taken_here().since(taken)),
             signal: Arc::new(Signal::new()),
             state: Mutex::new(State { status: Status::Off, reason: None, run: None }),
             orders: Mutex::new(VecDeque::with_capacity(MOST_ORDERS)),
@@ -221,7 +227,12 @@ impl Vm {
         let run = self.run();
         let vcpus = run.as_ref().map_or(&[][..], |run| run.vcpus());
         let vcpus = vcpus.iter().map(vcpu_info).collect();
-        VmInfo { summary, config: self.config.clone(), vcpus, overhead: run.map_or(0, |run| run.overhead()) }
+        VmInfo { summary, config: self.config.clone(), vcpus, overhead: self.overhead().bytes() }
+    }
+
+    /// What it costs beside its guest's memory, if it runs.
+    fn overhead(&self) -> Overhead {
+        self.run().map_or(Overhead::default(), |run| run.overhead() + self.console_cost)
     }
 
     /// Presses keys on its console. How many were taken.
@@ -316,6 +327,11 @@ impl Vms {
     /// One VM in detail.
     pub fn info(&self, name: &str) -> Result<VmInfo, NodeError> {
         Ok(self.find(name)?.info())
+    }
+
+    /// What all VMs that run cost beside their guests' memory.
+    pub fn overhead(&self) -> Overhead {
+        self.all.iter().fold(Overhead::default(), |sum, vm| sum + vm.overhead())
     }
 
     /// Gives an order to a VM.

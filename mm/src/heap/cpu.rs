@@ -2,6 +2,7 @@
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 
+use super::Taken;
 use crate::addr::PAGE;
 use crate::frames::FrameCache;
 use crate::slab::{Magazine, class};
@@ -14,6 +15,8 @@ pub(super) struct CpuCache {
     cached_frames: AtomicUsize,
     /// Bytes of large allocations made here, less those freed here: can be negative.
     large: AtomicI64,
+    /// Bytes of frames handed out here as such, less those that came back here.
+    frames: AtomicI64,
 }
 
 pub(super) struct Inner {
@@ -30,6 +33,7 @@ impl CpuCache {
             }),
             cached_frames: AtomicUsize::new(0),
             large: AtomicI64::new(0),
+            frames: AtomicI64::new(0),
         }
     }
 
@@ -38,10 +42,25 @@ impl CpuCache {
         self.cached_frames.store(frames.len(), Ordering::Relaxed);
     }
 
-    /// Counts `bytes` of large allocations. Only this CPU writes, so a load and a store are enough.
+    /// Counts `bytes` of large allocations.
     pub fn count_large(&self, bytes: i64) {
-        self.large.store(self.large.load(Ordering::Relaxed).wrapping_add(bytes), Ordering::Relaxed);
+        add(&self.large, bytes);
     }
+
+    /// Counts `bytes` of frames.
+    pub fn count_frames(&self, bytes: i64) {
+        add(&self.frames, bytes);
+    }
+
+    /// What was counted so far.
+    pub fn taken(&self) -> Taken {
+        Taken { frames: self.frames.load(Ordering::Relaxed), large: self.large.load(Ordering::Relaxed) }
+    }
+}
+
+/// Only the counter's CPU writes, so a load and a store are enough.
+fn add(counter: &AtomicI64, bytes: i64) {
+    counter.store(counter.load(Ordering::Relaxed).wrapping_add(bytes), Ordering::Relaxed);
 }
 
 /// Sums over CPUs.

@@ -78,6 +78,25 @@ pub struct Usage {
     pub tables: u64,
 }
 
+/// Whole frames that one CPU has taken, less those that it gave back, in bytes. Small objects are not in it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// As frames ([`Heap::allocate_frames`] and the like, page tables).
+    pub frames: i64,
+    /// As allocations of more than 2 KiB.
+    pub large: i64,
+}
+
+impl Taken {
+    /// What was taken since `earlier`.
+    pub fn since(self, earlier: Self) -> Self {
+        Self {
+            frames: self.frames.wrapping_sub(earlier.frames),
+            large: self.large.wrapping_sub(earlier.large),
+        }
+    }
+}
+
 /// The heap. See the module's documentation.
 pub struct Heap<P: Platform> {
     map: DirectMap,
@@ -127,10 +146,11 @@ impl<P: Platform> Heap<P> {
     /// Takes a block of `2^order` frames, aligned to its size. Its content is undefined.
     pub fn allocate_frames(&self, order: Order) -> Option<Hpa> {
         let _guard = P::enter();
-        if order == 0 {
-            return self.with_cpu(|cpu| self.single_frame(cpu));
-        }
-        self.or_after_trim(|| self.frames.lock().allocate(order))
+        let block = match order {
+            0 => self.with_cpu(|cpu| self.single_frame(cpu)),
+            _ => self.or_after_trim(|| self.frames.lock().allocate(order)),
+        };
+        self.count_frames(block, block_bytes(order))
     }
 
     /// Takes a block of `2^order` frames and fills it with zeroes.
@@ -144,13 +164,15 @@ impl<P: Platform> Heap<P> {
     /// Takes a block whose last byte lies below `limit`. See [`FrameAllocator::allocate_below`].
     pub fn allocate_frames_below(&self, order: Order, limit: Hpa) -> Option<Hpa> {
         let _guard = P::enter();
-        self.or_after_trim(|| self.frames.lock().allocate_below(order, limit))
+        let block = self.or_after_trim(|| self.frames.lock().allocate_below(order, limit));
+        self.count_frames(block, block_bytes(order))
     }
 
     /// Takes `count` frames in a row. See [`FrameAllocator::allocate_run`].
     pub fn allocate_run(&self, count: u64) -> Option<Hpa> {
         let _guard = P::enter();
-        self.or_after_trim(|| self.frames.lock().allocate_run(count))
+        let run = self.or_after_trim(|| self.frames.lock().allocate_run(count));
+        self.count_frames(run, count * PAGE)
     }
 
     /// Gives back a block of frames.
@@ -170,10 +192,12 @@ impl<P: Platform> Heap<P> {
             }
             // SAFETY: the caller's promise.
             self.with_cpu_or_shared(|cpu| unsafe { self.return_single_frame(cpu, block) });
-            return Ok(());
+        } else {
+            // SAFETY: the caller's promise.
+            unsafe { self.frames.lock().free(block, order) }?;
         }
-        // SAFETY: the caller's promise.
-        unsafe { self.frames.lock().free(block, order) }
+        self.uncount_frames(block_bytes(order));
+        Ok(())
     }
 
     /// Gives back what [`Self::allocate_run`] returned for `count`.
@@ -183,7 +207,9 @@ impl<P: Platform> Heap<P> {
     pub unsafe fn free_run(&self, start: Hpa, count: u64) -> Result<(), FreeError> {
         let _guard = P::enter();
         // SAFETY: the caller's promise.
-        unsafe { self.frames.lock().free_run(start, count) }
+        unsafe { self.frames.lock().free_run(start, count) }?;
+        self.uncount_frames(count * PAGE);
+        Ok(())
     }
 
     /// Turns a taken block into smaller ones, to be freed singly. See [`FrameAllocator::split`].
@@ -220,6 +246,28 @@ impl<P: Platform> Heap<P> {
             large,
             frames: total.saturating_sub(free + slabs + large),
             tables: frames.table_bytes(),
+        }
+    }
+
+    /// What the calling CPU has taken since it has caches, which its first small allocation makes. The difference of two answers is what was taken
+    /// in between, whatever other CPUs did meanwhile, if the caller stayed on its CPU and no other task ran there.
+    pub fn taken_here(&self) -> Taken {
+        let _guard = P::enter();
+        self.existing_cpu().map_or(Taken::default(), CpuCache::taken)
+    }
+
+    /// Counts a block that is handed out as frames.
+    fn count_frames(&self, block: Option<Hpa>, bytes: u64) -> Option<Hpa> {
+        if let (Some(_), Some(cpu)) = (block, self.existing_cpu()) {
+            cpu.count_frames(bytes as i64);
+        }
+        block
+    }
+
+    /// Counts frames that came back.
+    fn uncount_frames(&self, bytes: u64) {
+        if let Some(cpu) = self.existing_cpu() {
+            cpu.count_frames(-(bytes as i64));
         }
     }
 
@@ -407,7 +455,8 @@ unsafe impl<P: Platform> TableMemory for &Heap<P> {
         let _guard = P::enter();
         // SAFETY: the caller's promise.
         match unsafe { self.frames.lock().free(table, 0) } {
-            Ok(()) | Err(FreeError::Foreign { .. }) => {}
+            Ok(()) => self.uncount_frames(PAGE),
+            Err(FreeError::Foreign { .. }) => {}
             error => self.must(error),
         }
     }

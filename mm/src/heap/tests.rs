@@ -310,6 +310,35 @@ fn large_memory_is_counted_in_the_frames_it_takes() {
 }
 
 #[test]
+fn what_a_cpu_takes_is_counted_apart_from_what_others_take() {
+    let arena = Arena::new(GIB, 16 * MIB);
+    let heap = heap(&arena);
+    Held::new(&heap, layout(8, 8), 0).unwrap().free(&heap);
+    let before = heap.taken_here();
+    let frames = [heap.allocate_frames(0), heap.allocate_frames(3), heap.allocate_run(5)].map(Option::unwrap);
+    let large = Held::new(&heap, layout(9000, 8), 7).unwrap();
+    thread::scope(|scope| {
+        let other = scope.spawn(|| {
+            CPU.set(1);
+            heap.allocate_frames(0).unwrap();
+            let before = heap.taken_here();
+            heap.allocate_frames(9).unwrap();
+            assert_eq!(heap.taken_here().since(before), Taken { frames: 2 << 20, large: 0 });
+        });
+        other.join().unwrap();
+    });
+    assert_eq!(heap.taken_here().since(before), Taken { frames: 14 * PAGE as i64, large: 3 * PAGE as i64 });
+    large.free(&heap);
+    // SAFETY: taken above, and used by nobody.
+    unsafe {
+        heap.free_frames(frames[0], 0).unwrap();
+        heap.free_frames(frames[1], 3).unwrap();
+        heap.free_run(frames[2], 5).unwrap();
+    }
+    assert_eq!(heap.taken_here().since(before), Taken::default());
+}
+
+#[test]
 fn every_alignment_up_to_two_mib_is_kept_and_more_is_refused() {
     let arena = Arena::new(GIB, 16 * MIB);
     let heap = heap(&arena);

@@ -17,6 +17,19 @@ fn answers(node: &mut Node, command: &str, expected: &str) -> Result<()> {
     node.wait_for(&[expected]).map(drop)
 }
 
+/// What `vm info` says that a VM costs beside its memory, in KiB: `memory    96 MiB, and 300 KiB for tables and
+/// devices`.
+fn overhead_kib(info: &str) -> Option<u64> {
+    let (before, _) = info.split_once(" for tables and devices")?;
+    let (number, unit) = before.rsplit_once(", and ")?.1.split_once(' ')?;
+    let kib = match unit {
+        "KiB" => 1.0,
+        "MiB" => 1024.0,
+        _ => return None,
+    };
+    Some((number.parse::<f64>().ok()? * kib) as u64)
+}
+
 /// A guest of one and one of `several` vCPUs run at once and end each in its own way.
 fn two_guests(rig: Rig, several: u32) -> Result<()> {
     let lines = rig.vm_lines();
@@ -39,6 +52,13 @@ fn two_guests(rig: Rig, several: u32) -> Result<()> {
     let list = node.command("vm list")?;
     if list.lines().filter(|line| line.contains("running")).count() != 2 {
         return fail(&node, "not both run");
+    }
+    // Though they were started at once, each is told what it costs itself, and that is not much.
+    for vm in ["one", "several"] {
+        let kib = overhead_kib(&node.command(&format!("vm info {vm}"))?);
+        if !kib.is_some_and(|kib| (64..=512).contains(&kib)) {
+            return fail(&node, format_args!("{vm} costs {kib:?} KiB beside its memory"));
+        }
     }
     for vm in ["several", "one"] {
         node.attach(vm)?;
