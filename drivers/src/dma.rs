@@ -90,6 +90,20 @@ impl DmaMemory {
         unsafe { self.place::<T>(offset).write_volatile(value) }
     }
 
+    /// Writes integers one after another from a byte offset on, in one access each and in order.
+    ///
+    /// # Panics
+    /// As [`Self::read`].
+    #[inline]
+    pub fn write_all<T: Plain, const N: usize>(&self, offset: usize, values: &[T; N]) {
+        let first = self.place::<T>(offset);
+        assert!(self.bytes - offset >= size_of::<[T; N]>(), "{N} integers at {offset:#x} of DMA memory");
+        for (i, value) in values.iter().enumerate() {
+            // SAFETY: aligned (`place`), and all within the pages, as just checked.
+            unsafe { first.add(i).write_volatile(*value) };
+        }
+    }
+
     /// Copies bytes out.
     ///
     /// # Panics

@@ -2,6 +2,7 @@
 //!
 //! | folder | devices |
 //! |---|---|
+//! | [`nvme`] | NVMe drives |
 //! | [`pci`] | the bus: what is there, its address windows, its interrupts |
 //!
 //! A driver touches the machine through two traits only: [`Registers`], a window on its device's registers,
@@ -20,6 +21,7 @@ extern crate std;
 
 mod dma;
 mod kernel;
+pub mod nvme;
 pub mod pci;
 #[cfg(test)]
 mod test_kernel;

@@ -1,0 +1,628 @@
+//! An I/O queue pair: requests in, completions out, on one CPU or the few that share it.
+//!
+//! One lock guards it, which its CPU takes once per request, once per doorbell and once per batch of
+//! completions; where each CPU has its queue it is never contended. Nothing else is locked inside of it, and
+//! nobody is told of a completion while it is held.
+use super::bounce::{BUFFER_BYTES, Bounced, Buffers};
+use super::command::{COMMAND_BYTES, Command, DSM_DEALLOCATE, DataPointer, Opcode, flags};
+use super::completion::{Entry, Status};
+use super::counters::Counters;
+use super::identify::Sgl;
+use super::pointers::{Cursor, LIST_BYTES, List, MOST_BYTES, describe};
+use super::registers::Window;
+use super::ring::{Nonsense, Ring, peek};
+use super::wishes::{Wish, Wishes};
+use super::work::{Format, Work};
+use crate::{DmaMemory, Interrupt, Kernel};
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use block::{BlockError, Done, Operation, Request, Segment};
+use core::sync::atomic::{AtomicU32, Ordering};
+use core::time::Duration;
+use executor::Signal;
+use spin::Mutex;
+
+/// Most completions that are taken at once.
+pub(super) const BATCH: usize = 32;
+/// After so many completions that nobody waits for, the controller is reset.
+const MOST_NONSENSE: u32 = 64;
+/// Most blocks of a command that counts them in 16 bits.
+const MOST_BLOCKS: u64 = 1 << 16;
+/// Longest wait before a retry that a controller can ask for: CRDT counts to 109 minutes.
+const LONGEST_DELAY: Duration = Duration::from_secs(10);
+/// Wait before a retry where the namespace is not ready and the controller does not say how long.
+const NOT_READY_DELAY: Duration = Duration::from_millis(100);
+
+const _: () = assert!(COMMAND_BYTES == size_of::<Command>());
+
+/// What all queues of a controller have in common.
+pub(super) struct Terms {
+    /// The controller's name, for the log.
+    pub name: String,
+    pub kernel: Arc<dyn Kernel>,
+    pub window: Arc<Window>,
+    pub wishes: Arc<Wishes>,
+    pub entries: u16,
+    /// Most bytes of a command's data: whole pages.
+    pub most_bytes: u64,
+    pub sgl: Sgl,
+    pub retries: u8,
+    pub retry_delays: [Duration; 3],
+}
+
+/// A message of the controller's and the vector that takes it.
+pub(super) struct Vector {
+    /// Which message.
+    pub number: u16,
+    /// Raised by it.
+    pub signal: Arc<Signal>,
+    pub interrupt: Box<dyn Interrupt>,
+}
+
+/// A queue pair.
+pub(super) struct Queue {
+    terms: Arc<Terms>,
+    /// The message that it interrupts by.
+    pub vector: Arc<Vector>,
+    state: Mutex<State>,
+    /// For a look without the lock: the completion queue and where its next entry will be.
+    completion: Arc<DmaMemory>,
+    expected: AtomicU32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    /// Requests become commands.
+    Open,
+    /// They wait: the controller is being reset.
+    Paused,
+    /// They fail.
+    Closed(BlockError),
+}
+
+struct State {
+    mode: Mode,
+    ring: Ring<Issued>,
+    lists: DmaMemory,
+    bounce: Option<Buffers>,
+    /// Requests that found no slot, in order, with copies of their segments.
+    waiting: VecDeque<(Work, Vec<Segment>)>,
+    counters: Counters,
+    /// Completions for nothing since the last reset.
+    nonsense: u32,
+}
+
+/// A command that has a slot.
+struct Issued {
+    done: Done,
+    opcode: Opcode,
+    stage: Stage,
+    /// How often it was given to the controller again.
+    attempts: u8,
+    bytes: u32,
+    bounced: Option<Box<Bounced>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// The controller has it.
+    Sent,
+    /// It took too long, and the controller was told to abort it.
+    Aborted,
+    /// It waits for another try, until this time.
+    Delayed(u64),
+}
+
+/// How far a request got.
+enum Progress {
+    Complete,
+    /// No slot, or no buffer, is free.
+    Full,
+    Failed(BlockError),
+}
+
+/// Requests that are done, to be told when the lock is free.
+struct Finished {
+    list: [Option<(Done, Result<(), BlockError>)>; BATCH + 1],
+    count: usize,
+}
+
+impl Finished {
+    const fn new() -> Self {
+        Self { list: [const { None }; BATCH + 1], count: 0 }
+    }
+
+    #[inline]
+    fn push(&mut self, done: Done, result: Result<(), BlockError>) {
+        if let Some(place) = self.list.get_mut(self.count) {
+            *place = Some((done, result));
+            self.count += 1;
+        }
+    }
+
+    #[inline]
+    fn tell(&mut self) {
+        for place in &mut self.list[..self.count] {
+            if let Some((done, result)) = place.take() {
+                done.complete(result);
+            }
+        }
+    }
+}
+
+/// What a tick has found in a queue.
+#[derive(Default)]
+pub(super) struct Overdue {
+    /// Commands to abort.
+    pub abort: Vec<u16>,
+    /// Some were to be aborted long ago.
+    pub hopeless: bool,
+}
+
+impl Queue {
+    /// `None` where there is no memory.
+    pub fn new(terms: &Arc<Terms>, number: u16, vector: Arc<Vector>) -> Option<Self> {
+        let kernel = &*terms.kernel;
+        let ring = Ring::new(kernel, &terms.window, number, terms.entries)?;
+        let lists = kernel.allocate_dma(usize::from(ring.entries()) * LIST_BYTES, false)?;
+        let bounce = if terms.sgl == Sgl::Bytes { None } else { Some(Buffers::new(kernel)?) };
+        let (completion, expected) = (ring.completion(), AtomicU32::new(ring.expected()));
+        let state = State {
+            mode: Mode::Paused,
+            ring,
+            lists,
+            bounce,
+            waiting: VecDeque::new(),
+            counters: Counters::default(),
+            nonsense: 0,
+        };
+        Some(Self { terms: terms.clone(), vector, state: Mutex::new(state), completion, expected })
+    }
+
+    pub fn number(&self) -> u16 {
+        self.state.lock().ring.number()
+    }
+
+    /// The commands that create it.
+    pub fn creation(&self) -> [Command; 2] {
+        let state = self.state.lock();
+        let (ring, number) = (&state.ring, state.ring.number());
+        let (entries, vector) = (ring.entries(), self.vector.number);
+        [
+            Command::create_completion_queue(number, entries, ring.completion_address(), vector),
+            Command::create_submission_queue(number, entries, ring.submission_address()),
+        ]
+    }
+
+    /// Makes commands of a request that [`block::Geometry::check`] has found good.
+    #[inline]
+    pub fn submit(&self, format: Format, request: Request<'_>) {
+        let segments = request.segments;
+        let mut work = Work::new(format, request);
+        let mut state = self.state.lock();
+        let progress = match state.mode {
+            Mode::Open if state.waiting.is_empty() => self.issue(&mut state, &mut work, segments),
+            Mode::Open | Mode::Paused => Progress::Full,
+            Mode::Closed(error) => Progress::Failed(error),
+        };
+        let progress = match progress {
+            Progress::Full => state.keep(work, segments),
+            Progress::Failed(error) => Some((work.next(true), error)),
+            Progress::Complete => None,
+        };
+        drop(state);
+        if let Some((Some(done), error)) = progress {
+            done.complete(Err(error));
+        }
+    }
+
+    /// Tells the controller of what was submitted.
+    #[inline]
+    pub fn start(&self) {
+        let mut state = self.state.lock();
+        if state.mode == Mode::Open {
+            state.ring.ring_submissions(&self.terms.window);
+        }
+    }
+
+    /// Takes a batch of completions and tells whoever waits for them. How many there were.
+    #[inline]
+    pub fn reap(&self) -> usize {
+        if !peek(&self.completion, self.expected.load(Ordering::Relaxed)) {
+            return 0;
+        }
+        self.take_batch(false)
+    }
+
+    /// Takes all completions that are there, of a controller that is disabled and adds none.
+    pub fn collect(&self) {
+        for _ in 0..2 * usize::from(self.terms.entries) / BATCH + 1 {
+            if self.take_batch(true) == 0 {
+                break;
+            }
+        }
+    }
+
+    fn take_batch(&self, paused: bool) -> usize {
+        let mut taken = 0;
+        loop {
+            let mut finished = Finished::new();
+            let mut state = self.state.lock();
+            if (state.mode == Mode::Paused) != paused || matches!(state.mode, Mode::Closed(_)) {
+                return taken;
+            }
+            while taken < BATCH {
+                match state.ring.next() {
+                    None => break,
+                    Some(Ok((slot, entry))) => self.conclude(&mut state, slot, entry, &mut finished),
+                    Some(Err(nonsense)) => self.wonder(&mut state, nonsense),
+                }
+                taken += 1;
+            }
+            self.expected.store(state.ring.expected(), Ordering::Relaxed);
+            let mut again = false;
+            if !paused {
+                if taken != 0 {
+                    state.ring.ring_completions(&self.terms.window);
+                }
+                again = self.drain(&mut state, &mut finished);
+                state.ring.ring_submissions(&self.terms.window);
+            }
+            drop(state);
+            finished.tell();
+            if !again {
+                return taken;
+            }
+        }
+    }
+
+    /// Makes commands of as much of the request as there are slots for.
+    #[inline]
+    fn issue(&self, state: &mut State, work: &mut Work, segments: &[Segment]) -> Progress {
+        loop {
+            if let Some(error) = work.failed() {
+                return Progress::Failed(error);
+            }
+            let Some(slot) = state.ring.take() else { return Progress::Full };
+            let made = self.make(state, work, segments, slot);
+            let Made { command, opcode, blocks, bytes, bounced } = match made {
+                Ok(made) => made,
+                Err(progress) => {
+                    state.ring.give_back(slot);
+                    return progress;
+                }
+            };
+            let last = blocks == work.blocks;
+            let Some(done) = work.next(last) else {
+                state.ring.give_back(slot);
+                return Progress::Complete;
+            };
+            let issued = Issued { done, opcode, stage: Stage::Sent, attempts: 0, bytes, bounced };
+            state.ring.send(slot, command, issued);
+            if last {
+                return Progress::Complete;
+            }
+            work.block += blocks;
+            work.blocks -= blocks;
+            work.at = work.at.advance(segments, u64::from(bytes));
+        }
+    }
+
+    /// The next command of a request.
+    #[inline]
+    fn make(&self, state: &mut State, work: &Work, segments: &[Segment], slot: u8) -> Result<Made, Progress> {
+        let &Work { format: Format { namespace, shift, .. }, block, .. } = work;
+        let simple = |opcode, blocks: u64, flags| {
+            let command = Command::blocks(opcode, namespace, block, blocks as u32, flags);
+            Ok(Made { command, opcode, blocks, bytes: 0, bounced: None })
+        };
+        let (opcode, flags) = match work.operation {
+            Operation::Read => (Opcode::READ, 0),
+            Operation::Write { durable: false } => (Opcode::WRITE, 0),
+            Operation::Write { durable: true } => (Opcode::WRITE, flags::FORCE_UNIT_ACCESS),
+            Operation::Flush => {
+                let command = Command::new(Opcode::FLUSH, namespace);
+                return Ok(Made { command, opcode: Opcode::FLUSH, blocks: 0, bytes: 0, bounced: None });
+            }
+            Operation::WriteZeroes { deallocate } => {
+                let flags = if deallocate && work.format.deallocate_zeroes { flags::DEALLOCATE } else { 0 };
+                let most = work.blocks.min(work.format.zero_blocks.into());
+                return simple(Opcode::WRITE_ZEROES, most, flags);
+            }
+            Operation::Discard => {
+                let blocks = work.blocks.min(work.format.discard_blocks.into());
+                let list = List::of(&state.lists, slot);
+                list.write(0, &[blocks << 32, block]);
+                let opcode = Opcode::DATASET_MANAGEMENT;
+                let command = Command::new(opcode, namespace).dwords_10(0, DSM_DEALLOCATE);
+                let command = command.data(DataPointer::Prp(list.address().get(), 0));
+                return Ok(Made { command, opcode, blocks, bytes: 0, bounced: None });
+            }
+        };
+        let block_bytes = 1u64 << shift;
+        let limit = (work.blocks.min(MOST_BLOCKS) << shift).min(self.terms.most_bytes).min(MOST_BYTES);
+        let list = List::of(&state.lists, slot);
+        let mut bounced = None;
+        let described = match describe(segments, work.at, limit, block_bytes, self.terms.sgl, list) {
+            Some(described) => described,
+            None => {
+                let read = opcode == Opcode::READ;
+                let buffers = state.bounce.as_mut().ok_or(Progress::Failed(BlockError::Malformed))?;
+                if !buffers.available() {
+                    return Err(Progress::Full);
+                }
+                let taken = buffers.take(segments, work.at, limit.min(BUFFER_BYTES), read);
+                let taken = Box::new(taken.ok_or(Progress::Failed(BlockError::NoMemory))?);
+                let buffer = [buffers.segment(&taken)];
+                state.counters.bounced += 1;
+                bounced = Some(taken);
+                // A run of whole pages: one command always covers it.
+                describe(&buffer, Cursor::default(), buffer[0].bytes.into(), block_bytes, Sgl::No, list)
+                    .ok_or(Progress::Failed(BlockError::Malformed))?
+            }
+        };
+        let blocks = described.bytes >> shift;
+        let command = Command::blocks(opcode, namespace, block, blocks as u32, flags);
+        // At most MOST_BYTES.
+        let bytes = described.bytes as u32;
+        Ok(Made { command: command.data(described.pointer), opcode, blocks, bytes, bounced })
+    }
+
+    /// Goes on with what waits, as far as there are slots. Whether it has to be called again.
+    fn drain(&self, state: &mut State, finished: &mut Finished) -> bool {
+        while let Some((mut work, segments)) = state.waiting.pop_front() {
+            match self.issue(state, &mut work, &segments) {
+                Progress::Complete => {}
+                Progress::Full => {
+                    state.waiting.push_front((work, segments));
+                    return false;
+                }
+                Progress::Failed(error) => {
+                    if let Some(done) = work.next(true) {
+                        finished.push(done, Err(error));
+                    }
+                    // There is one place for this besides those of the batch.
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
+    #[inline]
+    fn conclude(&self, state: &mut State, slot: u8, entry: Entry, finished: &mut Finished) {
+        let status = entry.status();
+        if status.code() != 0 && self.retry(state, slot, status) {
+            return;
+        }
+        let Some(issued) = state.ring.release(slot) else { return };
+        let result = if status.code() == 0 { Ok(()) } else { Err(status.error()) };
+        let counters = &mut state.counters;
+        if result.is_ok() {
+            match issued.opcode {
+                Opcode::READ => {
+                    counters.reads += 1;
+                    counters.bytes_read += u64::from(issued.bytes);
+                }
+                Opcode::WRITE => {
+                    counters.writes += 1;
+                    counters.bytes_written += u64::from(issued.bytes);
+                }
+                Opcode::FLUSH => counters.flushes += 1,
+                _ => counters.others += 1,
+            }
+        } else {
+            counters.errors += 1;
+        }
+        if let (Some(bounced), Some(buffers)) = (issued.bounced, state.bounce.as_mut()) {
+            buffers.give_back(*bounced, result.is_ok());
+        }
+        finished.push(issued.done, result);
+    }
+
+    /// Gives a command that failed to the controller once more, if that may help.
+    #[cold]
+    fn retry(&self, state: &mut State, slot: u8, status: Status) -> bool {
+        let Some(issued) = state.ring.owner(slot) else { return false };
+        let name = &self.terms.name;
+        if !status.transient() || issued.attempts >= self.terms.retries {
+            let errors = state.counters.errors + 1;
+            if errors <= 8 || errors.is_power_of_two() {
+                let (opcode, times) = (issued.opcode.0, issued.attempts);
+                log::warn!(
+                    "{name}: command {opcode:#04x} failed with status {status} after {times} retries \
+                     (errors: {errors})"
+                );
+            }
+            return false;
+        }
+        issued.attempts += 1;
+        let delay = match status.retry_delay() {
+            0 if status.code() == Status::NAMESPACE_NOT_READY => NOT_READY_DELAY * issued.attempts.into(),
+            0 => Duration::ZERO,
+            which => self.terms.retry_delays[which - 1].min(LONGEST_DELAY),
+        };
+        state.counters.retries += 1;
+        if delay.is_zero() && state.mode == Mode::Open {
+            issued.stage = Stage::Sent;
+            state.ring.resend(slot);
+        } else {
+            issued.stage = Stage::Delayed(self.terms.kernel.now() + delay.as_nanos() as u64);
+            state.ring.hold(slot);
+            self.terms.wishes.wish(Wish::RETRY);
+        }
+        true
+    }
+
+    #[cold]
+    fn wonder(&self, state: &mut State, nonsense: Nonsense) {
+        state.counters.nonsense += 1;
+        state.nonsense += 1;
+        let count = state.counters.nonsense;
+        let name = &self.terms.name;
+        if count <= 4 || count.is_power_of_two() {
+            log::warn!("{name}: a completion that no command waits for: {nonsense} (the {count}. of them)");
+        }
+        if state.nonsense == MOST_NONSENSE {
+            log::warn!("{name}: queue {} has only nonsense left: reset", state.ring.number());
+            self.terms.wishes.wish(Wish::RESET);
+        }
+    }
+
+    /// Sends the commands whose wait for a retry is over. When the next one's will be.
+    pub fn send_delayed(&self, now: u64) -> Option<u64> {
+        let mut state = self.state.lock();
+        if state.mode != Mode::Open {
+            return None;
+        }
+        let mut next: Option<u64> = None;
+        for slot in state.ring.busy() {
+            let Some(issued) = state.ring.owner(slot) else { continue };
+            match issued.stage {
+                Stage::Delayed(until) if until <= now => {
+                    issued.stage = Stage::Sent;
+                    state.ring.resend(slot);
+                }
+                Stage::Delayed(until) => next = Some(next.map_or(until, |n| n.min(until))),
+                _ => {}
+            }
+        }
+        state.ring.ring_submissions(&self.terms.window);
+        next
+    }
+
+    /// A tick has gone by. Commands older than `command` ticks are to be aborted, and are hopeless after `abort`
+    /// more.
+    pub fn tick(&self, command: u8, abort: u8) -> Overdue {
+        let mut overdue = Overdue::default();
+        let mut state = self.state.lock();
+        for slot in state.ring.busy() {
+            let age = state.ring.grow_older(slot);
+            let cid = state.ring.cid(slot);
+            let Some(issued) = state.ring.owner(slot) else { continue };
+            match issued.stage {
+                Stage::Sent if age > command => {
+                    issued.stage = Stage::Aborted;
+                    overdue.abort.push(cid);
+                    state.counters.timeouts += 1;
+                }
+                Stage::Aborted if age > command.saturating_add(abort) => overdue.hopeless = true,
+                _ => {}
+            }
+        }
+        overdue
+    }
+
+    /// Lets requests wait from now on.
+    pub fn pause(&self) {
+        let mut state = self.state.lock();
+        if state.mode == Mode::Open {
+            state.mode = Mode::Paused;
+        }
+    }
+
+    /// Empties the queues of a controller that is disabled.
+    pub fn restart(&self) {
+        let mut state = self.state.lock();
+        state.ring.restart();
+        state.nonsense = 0;
+        self.expected.store(state.ring.expected(), Ordering::Relaxed);
+    }
+
+    /// Gives the controller, which has this queue again, what it had before, and goes on. What was given to it
+    /// too often is done with [`BlockError::TimedOut`].
+    pub fn resume(&self) {
+        let mut told = Vec::new();
+        let mut state = self.state.lock();
+        if state.mode != Mode::Paused {
+            return;
+        }
+        for slot in state.ring.busy() {
+            let Some(issued) = state.ring.owner(slot) else { continue };
+            if !matches!(issued.stage, Stage::Delayed(_)) {
+                issued.attempts = issued.attempts.saturating_add(1);
+            }
+            issued.stage = Stage::Sent;
+            if issued.attempts <= self.terms.retries {
+                state.counters.retries += 1;
+                state.ring.resend(slot);
+            } else {
+                state.counters.errors += 1;
+                told.extend(state.end(slot));
+            }
+        }
+        state.mode = Mode::Open;
+        drop(state);
+        for done in told {
+            done.complete(Err(BlockError::TimedOut));
+        }
+        // What waits, and the doorbell.
+        self.take_batch(false);
+    }
+
+    /// Ends all requests with `error`, and all that will come. The controller must not reach memory any more.
+    pub fn close(&self, error: BlockError) {
+        let mut told = Vec::new();
+        let mut state = self.state.lock();
+        state.mode = Mode::Closed(error);
+        for slot in state.ring.busy() {
+            state.counters.errors += 1;
+            told.extend(state.end(slot));
+        }
+        for (mut work, _) in core::mem::take(&mut state.waiting) {
+            told.extend(work.next(true));
+        }
+        drop(state);
+        for done in told {
+            done.complete(Err(error));
+        }
+    }
+
+    /// Whether it has nothing to do.
+    pub fn is_idle(&self) -> bool {
+        let state = self.state.lock();
+        state.ring.in_flight() == 0 && state.waiting.is_empty()
+    }
+
+    pub fn counters(&self) -> Counters {
+        self.state.lock().counters
+    }
+}
+
+/// A command, and how much of its request it covers.
+struct Made {
+    command: Command,
+    opcode: Opcode,
+    blocks: u64,
+    bytes: u32,
+    bounced: Option<Box<Bounced>>,
+}
+
+impl State {
+    /// Keeps a request that finds no slot.
+    #[cold]
+    fn keep(&mut self, mut work: Work, segments: &[Segment]) -> Option<(Option<Done>, BlockError)> {
+        let mut copy = Vec::new();
+        let rest = segments.get(work.at.index..).unwrap_or_default();
+        if copy.try_reserve_exact(rest.len()).is_err() || self.waiting.try_reserve(1).is_err() {
+            return Some((work.next(true), BlockError::NoMemory));
+        }
+        copy.extend_from_slice(rest);
+        work.at.index = 0;
+        self.counters.waited += 1;
+        self.waiting.push_back((work, copy));
+        None
+    }
+
+    /// Ends a command that has no completion.
+    fn end(&mut self, slot: u8) -> Option<Done> {
+        let issued = self.ring.release(slot)?;
+        if let (Some(bounced), Some(buffers)) = (issued.bounced, self.bounce.as_mut()) {
+            buffers.give_back(*bounced, false);
+        }
+        Some(issued.done)
+    }
+}
