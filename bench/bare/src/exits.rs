@@ -35,6 +35,7 @@ const X2APIC_EOI: u32 = 0x80b;
 const X2APIC_SPURIOUS: u32 = 0x80f;
 const X2APIC_ICR: u32 = 0x830;
 const X2APIC_LVT_TIMER: u32 = 0x832;
+const X2APIC_SELF_IPI: u32 = 0x83f;
 
 /// A hypercall that does not exist.
 const NO_CALL: u64 = 0x7fff_ffff;
@@ -118,6 +119,11 @@ fn self_ipi_x2apic(results: &mut Results) {
     results.time("self_ipi_x2apic", || {
         let before = handled();
         write_x2apic(X2APIC_ICR, u64::from(TO_SELF | u32::from(IPI_X2APIC)));
+        while handled() == before {}
+    });
+    results.time("self_ipi_register", || {
+        let before = handled();
+        write_x2apic(X2APIC_SELF_IPI, u64::from(IPI_X2APIC));
         while handled() == before {}
     });
     cli();

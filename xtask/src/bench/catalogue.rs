@@ -127,6 +127,7 @@ pub(super) const CATALOGUE: &[Metric] = &[
     bare("bare.mmio_write_nobody", "write where no device is").nobody(),
     bare("bare.self_ipi_xapic", "interrupt to itself, handler, EOI: by MMIO").self_ipi(),
     bare("bare.self_ipi_x2apic", "interrupt to itself, handler, EOI: by MSR").self_ipi(),
+    bare("bare.self_ipi_register", "interrupt to itself, handler, EOI: by the MSR for it").self_ipi(),
     // 81.0k of which 54.5k are Linux, its 50 us of slack among them.
     bare("bare.halt_1ms_late", "from a deadline to its handler, after HLT").kvm(26_500.0).at_most(6_625.0),
     bare("bare.touch_64mib_first", "first touch of 64 MiB beyond the second").fresh(),
@@ -156,6 +157,7 @@ pub(super) const CATALOGUE: &[Metric] = &[
     vmx("vmx.mmio_write_nobody", "write where no device is"),
     vmx("vmx.self_ipi_xapic", "interrupt to itself, handler, EOI: by MMIO"),
     vmx("vmx.self_ipi_x2apic", "interrupt to itself, handler, EOI: by MSR"),
+    vmx("vmx.self_ipi_register", "interrupt to itself, handler, EOI: by the MSR for it"),
     vmx("vmx.halt_1ms_late", "from a deadline to its handler, after HLT"),
     vmx("vmx.touch_64mib_first", "first touch of 64 MiB beyond the second"),
     linux("linux.floor", "two readings of the counter, which all others contain"),
