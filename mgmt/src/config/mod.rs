@@ -20,7 +20,15 @@
 //! cap = 150                   # percent of one CPU, default none
 //! affinity = [0, 1]           # CPU numbers, default all
 //! restart = "never"           # "never" (default), "on-crash", "always"
+//! disks = [                   # default none, at most 16
+//!   { source = "nvme0n1" },   # a whole disk of this machine
+//!   { source = "sata0", offset = "1G", size = "8G", bus = "virtio-blk", readonly = true },
+//!   { source = "file:data.img" },   # a copy of a file of the boot volume, in memory
+//! ]
 //! ```
+//!
+//! A guest gets no disk that is not named here in full: nothing is chosen by itself, by position or by a part of
+//! a name, so that what a disk holds is at stake only where somebody wrote its name down.
 //!
 //! Promise: any bytes give a [`Parsed`]. Every problem in the file is reported, with its line; what is
 //! sound is used. A wrong key in `[node]` or `[console]` keeps its default; a `[[vm]]` with any problem
@@ -32,6 +40,7 @@
 //! by the readers in `value`) → one file per section (`node`, `vm`). A new key is one line in its
 //! section's `read`; a new section is a file with a `read` and an arm in `Reader::section`.
 
+mod disk;
 mod document;
 mod node;
 mod problem;
@@ -48,6 +57,7 @@ use alloc::vec::Vec;
 use toml::Spanned;
 use toml::de::DeValue;
 
+pub use disk::{Bus, DiskConfig, MAX_DISKS, Source};
 pub use document::MAX_BYTES;
 pub use node::{Console, Node, OnIdle};
 use problem::Problems;
@@ -98,7 +108,11 @@ impl Config {
     pub fn files(&self) -> Vec<&str> {
         let mut files: Vec<&str> = Vec::new();
         for vm in &self.vms {
-            for file in [Some(&vm.kernel), vm.initrd.as_ref()].into_iter().flatten() {
+            let disks = vm.disks.iter().filter_map(|disk| match &disk.source {
+                Source::File(path) => Some(path),
+                Source::Device(_) => None,
+            });
+            for file in [Some(&vm.kernel), vm.initrd.as_ref()].into_iter().flatten().chain(disks) {
                 if !files.contains(&file.as_str()) {
                     files.push(file);
                 }

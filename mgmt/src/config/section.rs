@@ -84,6 +84,41 @@ impl<'a, 'p> Section<'a, 'p> {
         self.optional(key, read)
     }
 
+    /// A key whose value is a list of tables, each called `title`. Those that `read` finds sound; none where the key
+    /// is absent.
+    pub fn tables<T>(
+        &mut self,
+        key: &'static str,
+        title: &'static str,
+        allowed: &str,
+        read: impl Fn(Section<'a, '_>) -> Option<T>,
+    ) -> Vec<T> {
+        self.known.push(key);
+        let Some((name, value)) = self.table.remove_entry(key) else { return Vec::new() };
+        let at = self.lines.at(name.span().start);
+        let items = match value.into_inner() {
+            DeValue::Array(items) => items,
+            other => {
+                self.report(at, format!("{key} = {} is not a list; allowed: {allowed}", show(&other)));
+                return Vec::new();
+            }
+        };
+        let mut sound = Vec::new();
+        for item in items {
+            let line = self.lines.at(item.span().start);
+            match item.get_ref() {
+                DeValue::Table(_) => {
+                    let section = Section::open(title, item, self.lines, self.problems);
+                    sound.extend(section.and_then(&read));
+                }
+                other => {
+                    self.report(line, format!("{key} has {}, no {title}; allowed: {allowed}", show(other)));
+                }
+            }
+        }
+        sound
+    }
+
     /// Reports a problem that shows only between keys, at the section's header.
     pub fn conflict(&mut self, text: String) {
         self.report(self.line, text);

@@ -24,6 +24,7 @@ cmdline = "console=ttyS0"
 autostart = true
 weight = 100
 restart = "on-crash"
+disks = [{ source = "nvme0n1", offset = "1G", size = "2G" }, { source = "file:data.img", readonly = true }]
 
 [[vm]]
 name = "bench"
@@ -60,7 +61,7 @@ fn the_example_is_read_as_it_says() {
     assert!(debian.autostart && !bench.autostart);
     assert_eq!((bench.vcpus, bench.weight, bench.restart), (1, 100, Restart::Never));
     assert_eq!((bench.cap, bench.affinity.as_deref()), (Some(50), Some(&[1][..])));
-    assert_eq!(config.files(), ["vmlinuz", "initrd.img", "bench/vmlinuz"]);
+    assert_eq!(config.files(), ["vmlinuz", "initrd.img", "data.img", "bench/vmlinuz"]);
 }
 
 #[test]
@@ -214,6 +215,103 @@ fn a_flood_of_problems_is_counted_not_kept() {
     assert_eq!(parsed.config.vms.len(), 1, "the VM behind them is still read");
     assert!(parsed.problems.len() <= 101);
     assert!(parsed.problems.last().is_some_and(|p| p.text.contains("more problems are not shown")));
+}
+
+/// A VM with these disks on its line 5.
+fn with_disks(disks: &str) -> String {
+    format!("[[vm]]\nname = \"a\"\nmemory = \"64M\"\nkernel = \"k\"\ndisks = [{disks}]\n")
+}
+
+#[test]
+fn disks_are_read_in_their_order_with_defaults() {
+    let file = with_disks(
+        "{ source = \"nvme0n1\" },\n\
+         { source = \"sata0\", offset = \"1G\", size = \"8G\", bus = \"virtio-blk\", readonly = true },\n\
+         { source = \"file:d\\\\data.img\" }",
+    );
+    let parsed = Config::parse(file.as_bytes());
+    assert_eq!(parsed.problems, []);
+    let plain = DiskConfig {
+        source: Source::Device("nvme0n1".into()),
+        offset: 0,
+        size: None,
+        bus: Bus::VirtioBlk,
+        readonly: false,
+    };
+    let second = DiskConfig {
+        source: Source::Device("sata0".into()),
+        offset: 1 << 30,
+        size: Some(8 << 30),
+        readonly: true,
+        ..plain.clone()
+    };
+    let third = DiskConfig { source: Source::File("d/data.img".into()), ..plain.clone() };
+    assert_eq!(parsed.config.vms[0].disks, [plain, second, third]);
+    assert_eq!(parsed.config.files(), ["k", "d/data.img"]);
+}
+
+#[test]
+fn the_long_way_to_write_a_disk_is_read_as_well() {
+    let file = format!("{}[[vm.disks]]\nsource = \"nvme0n1\"\n[[vm.disks]]\nsource = \"nvme1n1\"\n", vm("a"));
+    assert_eq!(Config::parse(file.as_bytes()).config.vms[0].disks.len(), 2);
+}
+
+#[test]
+fn every_wrong_disk_is_reported_with_its_line_and_what_is_allowed_and_its_vm_is_left_out() {
+    let source = "allowed: the full name of a disk, such as \"nvme0n1\" ('disk list' shows them), or \"file:\" and a path";
+    let size = "allowed: a string of a number and K, M, G or T, such as \"8G\"";
+    for (disk, told) in [
+        ("{ bus = \"virtio-blk\" }", "this disk has no source; allowed: source = … is required".to_string()),
+        ("{ source = \"NVME\" }", format!("source = \"NVME\" names no disk; {source}")),
+        ("{ source = \"nvme*\" }", format!("source = \"nvme*\" names no disk; {source}")),
+        (
+            "{ source = \"file:../x\" }",
+            format!("source = \"file:../x\" leaves the folder by \"..\"; {source}"),
+        ),
+        ("{ source = 1 }", format!("source = 1 is not a string; {source}")),
+        ("{ source = \"a\", offset = \"1\" }", format!("offset = \"1\" is not a size; {size}")),
+        ("{ source = \"a\", size = 5 }", format!("size = 5 is not a string; {size}")),
+        (
+            "{ source = \"a\", size = \"0K\" }",
+            "size = 0 is no disk; allowed: a size, or none for all up to the end".into(),
+        ),
+        (
+            "{ source = \"a\", offset = \"16777215T\", size = \"16777215T\" }",
+            "offset and size are more than any disk has".into(),
+        ),
+        (
+            "{ source = \"file:x\", size = \"1M\" }",
+            "the disk file:x has an offset or a size; allowed: these for a device, a file is used whole"
+                .into(),
+        ),
+        (
+            "{ source = \"a\", bus = \"virtio-scsi\" }",
+            "bus = \"virtio-scsi\" is not supported yet; allowed: \"virtio-blk\"".into(),
+        ),
+        (
+            "{ source = \"a\", bus = \"ide\" }",
+            "bus = \"ide\" is none of the choices; allowed: \"virtio-blk\"".into(),
+        ),
+        (
+            "{ source = \"a\", readonly = 1 }",
+            "readonly = 1 is neither true nor false; allowed: true, false".into(),
+        ),
+        ("{ sorce = \"a\", source = \"b\" }", "unknown key sorce in disk; did you mean source?".into()),
+        (
+            "\"nvme0n1\"",
+            "disks has \"nvme0n1\", no disk; allowed: a list of disks, such as [{ source = \"nvme0n1\" }]"
+                .into(),
+        ),
+    ] {
+        let parsed = Config::parse(with_disks(disk).as_bytes());
+        let problems: Vec<String> = parsed.problems.iter().map(ToString::to_string).collect();
+        assert_eq!(problems, [format!("purevisor.toml:5: {told}")]);
+        assert_eq!((parsed.config.vms.len(), parsed.left_out.len()), (0, 1), "{disk}");
+    }
+    let scalar = format!("{}disks = \"nvme0n1\"\n", vm("a").trim_end().to_string() + "\n");
+    assert!(problems(&scalar)[0].contains("disks = \"nvme0n1\" is not a list"), "{:?}", problems(&scalar));
+    let many = with_disks(&"{ source = \"a\" },".repeat(17));
+    assert!(problems(&many)[0].contains("a VM with 17 disks; allowed: at most 16"), "{:?}", problems(&many));
 }
 
 /// A small generator: the tests repeat exactly (xorshift64, Marsaglia 2003).

@@ -97,6 +97,12 @@ pub(super) fn memory(value: &DeValue<'_>) -> Read<u64> {
     Ok(bytes)
 }
 
+/// An amount of storage in bytes: a whole number with a unit, as [`memory`].
+pub(super) fn amount(value: &DeValue<'_>) -> Read<u64> {
+    let allowed = "a string of a number and K, M, G or T, such as \"8G\"";
+    bytes(text(value, allowed)?).ok_or_else(|| Refused::new("is not a size", allowed))
+}
+
 fn bytes(text: &str) -> Option<u64> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);

@@ -6,6 +6,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
+use super::disk::{self, DiskConfig};
 use super::section::Section;
 use super::value;
 
@@ -37,6 +38,8 @@ pub struct VmConfig {
     pub affinity: Option<Vec<u32>>,
     /// What happens when it stops. Default [`Restart::Never`].
     pub restart: Restart,
+    /// Its disks, in the order in which the guest finds them.
+    pub disks: Vec<DiskConfig>,
 }
 
 /// What happens when a VM stops without the operator's doing. A reboot that the guest asks for always
@@ -85,6 +88,7 @@ impl VmConfig {
         let cap = section.optional("cap", value::integer(1..=100 * MAX_VCPUS));
         let affinity = section.optional("affinity", value::cpus);
         let restart = section.optional("restart", value::word(&RESTART)).unwrap_or(Restart::Never);
+        let disks = disk::read(&mut section);
         if let Some(cap) = cap
             && cap > 100 * vcpus
         {
@@ -107,6 +111,7 @@ impl VmConfig {
                 cap,
                 affinity,
                 restart,
+                disks,
             }),
             _ => None,
         };
