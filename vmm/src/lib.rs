@@ -17,6 +17,7 @@
 //! - [`exit`]: why a vCPU came back, the same for every back end.
 //! - [`emulate`]: decodes and executes the instructions that the hardware left to us.
 //! - [`platform`]: the virtual PC around the vCPUs.
+//! - [`virtio`]: the paravirtual devices: rings, their PCI transport, disks.
 //! - [`policy`]: what a guest sees of CPUID and MSRs, as tables.
 //! - [`load`]: kernel formats, boot parameters, and the ACPI tables of the virtual PC.
 //! - [`svm`], [`vmx`]: the back ends for AMD-V and VT-x.
@@ -43,5 +44,6 @@ pub mod policy;
 pub mod svm;
 pub mod time;
 pub mod vcpu;
+pub mod virtio;
 pub mod vm;
 pub mod vmx;

@@ -120,6 +120,23 @@ impl GuestMemory {
         Some(*chunk + gpa.offset_in(LARGE_PAGE))
     }
 
+    /// As [`Self::host`], with the number of bytes that lie one behind the other from there on.
+    #[inline]
+    pub fn run(&self, gpa: Gpa) -> Option<(Hpa, u64)> {
+        let host = self.host(gpa)?;
+        let mut room = LARGE_PAGE - gpa.offset_in(LARGE_PAGE);
+        if gpa.get() < Layout::VIDEO.start {
+            room = room.min(Layout::VIDEO.start - gpa.get());
+        }
+        Some((host, room))
+    }
+
+    /// Where host-physical memory appears.
+    #[inline]
+    pub(super) fn pointer(&self, host: Hpa) -> *mut u8 {
+        (self.direct_map + host.get()).as_mut_ptr()
+    }
+
     /// Pointer to `len` bytes of RAM that do not cross a 4 KiB page.
     #[inline]
     fn within_page(&self, gpa: Gpa, len: u64) -> Result<*mut u8, NotRam> {
@@ -310,8 +327,18 @@ unsafe fn read_unaligned(from: *const u64) -> u64 {
 /// # Safety
 /// `from` and `to` are `len` bytes that do not overlap.
 #[inline]
-unsafe fn copy(mut from: *const u8, mut to: *mut u8, len: usize) {
+pub(super) unsafe fn copy(mut from: *const u8, mut to: *mut u8, len: usize) {
     let mut tail = len;
+    // A string instruction takes longer to begin than these to end.
+    while tail >= 8 && len < 64 {
+        // SAFETY: the caller's.
+        unsafe {
+            asm!("mov {t}, [{f}]", "mov [{o}], {t}", t = out(reg) _, f = in(reg) from, o = in(reg) to,
+                 options(nostack, preserves_flags));
+            (from, to) = (from.add(8), to.add(8));
+        }
+        tail -= 8;
+    }
     if len >= 64 {
         // SAFETY: the caller's. The direction flag is clear, by the ABI.
         unsafe {
@@ -319,6 +346,9 @@ unsafe fn copy(mut from: *const u8, mut to: *mut u8, len: usize) {
                  options(nostack, preserves_flags));
         }
         tail = len % 8;
+    }
+    if tail == 0 {
+        return;
     }
     // SAFETY: the caller's, for what is left.
     unsafe {
@@ -347,10 +377,11 @@ unsafe fn fill_zero(to: *mut u8, len: usize) {
 pub mod on_heap {
     use super::*;
     use alloc::alloc::{Layout as HeapLayout, alloc_zeroed, dealloc};
+    use alloc::sync::Arc;
 
     /// Owns the memory behind a [`GuestMemory`].
     pub struct HeapMemory {
-        memory: GuestMemory,
+        memory: Arc<GuestMemory>,
         block: *mut u8,
         layout: HeapLayout,
     }
@@ -358,16 +389,32 @@ pub mod on_heap {
     impl HeapMemory {
         /// `mib` MiB of zeroed RAM, rounded up to 2 MiB.
         pub fn new(mib: usize) -> Self {
+            Self::with_spare(mib, 0)
+        }
+
+        /// Likewise, with `spare` MiB of host memory behind it that are not the guest's: a disk in memory, say.
+        pub fn with_spare(mib: usize, spare: usize) -> Self {
             let count = mib.div_ceil(2).max(1);
-            let layout = HeapLayout::from_size_align(count * LARGE_PAGE as usize, LARGE_PAGE as usize)
-                .expect("a size");
+            let all = count * LARGE_PAGE as usize + (spare << 20);
+            let layout = HeapLayout::from_size_align(all, LARGE_PAGE as usize).expect("a size");
             // SAFETY: the size is not 0.
             let block = unsafe { alloc_zeroed(layout) };
             assert!(!block.is_null(), "out of memory");
-            let chunks = (0..count as u64).map(|i| Hpa::new(i * LARGE_PAGE)).collect();
+            // Backwards, so that what is contiguous for the guest is not so for the host beyond 2 MiB.
+            let chunks = (0..count as u64).rev().map(|i| Hpa::new(i * LARGE_PAGE)).collect();
             // SAFETY: the block is that many chunks, aligned, and owned until `drop`.
             let memory = unsafe { GuestMemory::new(Hva::from_ptr(block), chunks) };
-            Self { memory, block, layout }
+            Self { memory: Arc::new(memory), block, layout }
+        }
+
+        /// Where host memory appears, and where the spare part of it is.
+        pub fn spare(&self) -> (mm::DirectMap, Hpa) {
+            (mm::DirectMap::new(Hva::from_ptr(self.block)), Hpa::new(self.memory.bytes()))
+        }
+
+        /// For devices, which must be gone before this is.
+        pub fn share(&self) -> Arc<GuestMemory> {
+            self.memory.clone()
         }
     }
 

@@ -6,10 +6,14 @@
 mod code_walk;
 mod guest;
 pub mod nested;
+mod scatter;
 mod walk;
+mod window;
 
 pub use code_walk::{CodeWalk, translate_code};
 #[cfg(any(test, feature = "host-tests"))]
 pub use guest::on_heap;
 pub use guest::{GuestMemory, Layout, NotRam, Word};
+pub use scatter::{MAX_BYTES, Scatter};
 pub use walk::{Access, AccessKind, WalkFault, translate};
+pub use window::Window;

@@ -3,9 +3,12 @@
 //! All vCPUs and tasks share it. Each device has a lock of its own. Locks are taken in this order, each
 //! for a few dozen instructions, never while waiting and never in an interrupt handler:
 //!
-//! 1. one device (`uart`, `pit`, `rtc`, `pm`, `keyboard`, `pci`), never two;
-//! 2. `controllers` (8259s and IOAPIC), under the device whose line changes, so that two CPUs can't
+//! 1. `pci`, the configuration space of all functions;
+//! 2. one device (`uart`, `pit`, `rtc`, `pm`, `keyboard`, or a virtio device with the locks of its own), never two;
+//! 3. `controllers` (8259s and IOAPIC), under the device whose line changes, so that two CPUs can't
 //!    reorder the line's levels.
+//!
+//! The devices behind BARs are found without a lock, and a notification of a virtio queue takes that queue's alone.
 //!
 //! Below these come only the lock-free [`ApicFabric`] and [`ConsoleOutput`], with their hooks.
 use super::apic::ApicFabric;
@@ -13,16 +16,19 @@ use super::console::ConsoleOutput;
 use super::controllers::InterruptControllers;
 use super::keyboard::KeyboardController;
 use super::map;
-use super::pci::{AttachError, PciBus, PciFunction};
+use super::pci::{AttachError, Decoder, Firmware, Intx, PciBus, PciFunction};
 use super::pic::Chip;
 use super::pit::Pit;
 use super::pm::PowerManagement;
+use super::postponed::Postponed;
 use super::rtc::Rtc;
 use super::uart::Uart;
-use crate::memory::Layout;
+use crate::memory::{GuestMemory, Layout};
 use crate::time::Nanos;
+use crate::virtio::{self, Transport};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::fmt;
 use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use mm::addr::{Gpa, PAGE};
@@ -160,7 +166,11 @@ pub struct Board {
     pit_deadline: AtomicU64,
     keyboard: Mutex<KeyboardController>,
     pci: Mutex<PciBus>,
-    controllers: Mutex<InterruptControllers>,
+    firmware: Firmware,
+    decoder: Decoder,
+    virtio: Vec<Arc<Transport>>,
+    postponed: Arc<Postponed>,
+    controllers: Arc<Mutex<InterruptControllers>>,
     port_a: AtomicU8,
     fabric: Arc<ApicFabric>,
     console: Arc<ConsoleOutput>,
@@ -174,6 +184,7 @@ const PIT_LAST: u16 = map::PIT + 3;
 const RTC_DATA: u16 = map::RTC + 1;
 const COM1_LAST: u16 = map::COM1 + 7;
 const PCI_DATA_LAST: u16 = map::PCI_DATA + 3;
+const FIRST_PCI_PORT: u16 = *map::PCI_PORTS.start();
 const PM_FIRST: u16 = *map::PM_PORTS.start();
 const PM_LAST: u16 = *map::PM_PORTS.end();
 
@@ -189,7 +200,11 @@ impl Board {
             pit_deadline: AtomicU64::new(NEVER),
             keyboard: Mutex::new(KeyboardController::new()),
             pci: Mutex::new(PciBus::new()),
-            controllers: Mutex::new(InterruptControllers::new(fabric.clone())),
+            firmware: Firmware::default(),
+            decoder: Decoder::default(),
+            virtio: Vec::new(),
+            postponed: Arc::new(Postponed::new(fabric.clone())),
+            controllers: Arc::new(Mutex::new(InterruptControllers::new(fabric.clone()))),
             port_a: AtomicU8::new(PORT_A_A20),
             fabric,
             console,
@@ -219,6 +234,11 @@ impl Board {
         if size == 1 {
             return u32::from(self.read_byte(port, now));
         }
+        if port >= FIRST_PCI_PORT
+            && let Some(value) = self.decoder.port_read(port, size)
+        {
+            return value;
+        }
         self.port_read_wide(port, size, now)
     }
 
@@ -243,6 +263,9 @@ impl Board {
     /// OUT of 1, 2 or 4 bytes.
     #[inline]
     pub fn port_write(&self, port: u16, size: u8, value: u32, now: Nanos) -> Option<BoardEvent> {
+        if port >= FIRST_PCI_PORT && self.decoder.port_write(port, size, value) {
+            return None;
+        }
         if size == 1 {
             return self.write_byte(port, value as u8, now);
         }
@@ -292,6 +315,7 @@ impl Board {
             map::PCI_DATA..=PCI_DATA_LAST => self.pci.lock().read_data(port & 3, 1) as u8,
             // The index can't be read back, and nothing answers for POST codes.
             map::RTC | map::POST => 0xff,
+            FIRST_PCI_PORT.. => self.decoder.port_read(port, 1).map_or_else(|| self.absent(), |v| v as u8),
             _ => self.absent(),
         }
     }
@@ -338,6 +362,8 @@ impl Board {
             map::PCI_DATA..=PCI_DATA_LAST => {
                 self.pci.lock().write_data(port & 3, 1, u32::from(value));
             }
+            // Of a write that is wider than what is behind it; others were looked for before.
+            FIRST_PCI_PORT.. if self.decoder.port_write(port, 1, value.into()) => {}
             _ => {
                 self.absent();
             }
@@ -364,6 +390,9 @@ impl Board {
         if map::ECAM.contains(&address) {
             return self.pci.lock().ecam_read(address - map::ECAM.start, size);
         }
+        if let Some(value) = self.decoder.memory_read(address, size) {
+            return value;
+        }
         self.absent();
         match size {
             1 => 0xff,
@@ -381,7 +410,7 @@ impl Board {
             self.controllers.lock().ioapic.mmio_write(address - map::IOAPIC_BASE, size, value);
         } else if map::ECAM.contains(&address) {
             self.pci.lock().ecam_write(address - map::ECAM.start, size, value);
-        } else {
+        } else if !self.decoder.memory_write(address, size, value) {
             self.absent();
         }
         None
@@ -424,14 +453,22 @@ impl Board {
     /// When [`Board::expire`] has something to do. A few loads: ask after each access and before a halt.
     #[inline]
     pub fn next_deadline(&self) -> Option<Nanos> {
+        if self.postponed.any() {
+            return Some(0);
+        }
         let next = [&self.uart.deadline, &self.rtc.deadline, &self.pm.deadline, &self.pit_deadline]
             .into_iter()
             .fold(NEVER, |next, deadline| next.min(deadline.load(Ordering::Acquire)));
         (next != NEVER).then_some(next)
     }
 
-    /// Lets the timers of all devices act that are due.
+    /// Lets the timers of all devices act that are due, and those go on that had stopped to let others.
     pub fn expire(&self, now: Nanos) {
+        self.postponed.take().for_each(|slot| {
+            if let Some(device) = self.virtio.iter().find(|device| device.slot() == slot) {
+                device.resume();
+            }
+        });
         if self.pit_deadline.load(Ordering::Acquire) <= now {
             self.with_pit(|pit| {
                 if pit.expire(now) {
@@ -467,6 +504,43 @@ impl Board {
     /// What COM1 printed.
     pub fn console(&self) -> &Arc<ConsoleOutput> {
         &self.console
+    }
+
+    /// Puts a virtio device on the PCI bus, before the guest starts. It uses `memory`, and addresses that no other
+    /// device has.
+    ///
+    /// # Errors
+    /// The slot (1 to 31) is taken, or there is no address left.
+    pub fn attach_virtio(
+        &mut self,
+        slot: u8,
+        device: Box<dyn virtio::Device>,
+        memory: &Arc<GuestMemory>,
+    ) -> Result<(), AttachError> {
+        let intx = Intx::new(self.controllers.clone(), slot);
+        let place =
+            virtio::Place { slot, fabric: self.fabric.clone(), intx, postponed: self.postponed.clone() };
+        let function = Transport::plug(device, memory, place, &mut self.firmware)?;
+        let (bars, transport) = (function.bars().to_vec(), function.transport().clone());
+        self.pci.lock().attach(slot, Box::new(function))?;
+        self.decoder.add(&bars, &transport.target());
+        self.virtio.push(transport);
+        Ok(())
+    }
+
+    /// Stops all virtio devices for good: they take no further requests from the guest. `drained` is called, on
+    /// any CPU and maybe more than once, when the last request of a device that had some is done; ask
+    /// [`Self::in_flight`] then.
+    pub fn stop(&self, drained: Arc<dyn Fn() + Send + Sync>) {
+        for device in &self.virtio {
+            device.stop(&drained);
+        }
+    }
+
+    /// Requests of virtio devices that use the guest's memory now. Its memory must not be used for anything else
+    /// before this is 0, after [`Self::stop`] or with all vCPUs stopped.
+    pub fn in_flight(&self) -> u32 {
+        self.virtio.iter().map(|device| device.in_flight()).sum()
     }
 
     /// Puts a device on the PCI bus.

@@ -1,6 +1,6 @@
 //! The interrupt controllers of the board and the wires to them.
 use super::apic::{ApicFabric, IoApic};
-use super::map::{PIT_GSI, PIT_IRQ};
+use super::map::{FIRST_PCI_GSI, PIT_GSI, PIT_IRQ};
 use super::pic::{Chip, PicPair};
 use alloc::sync::Arc;
 
@@ -13,11 +13,13 @@ pub(super) struct InterruptControllers {
     pic: PicPair,
     pub ioapic: IoApic,
     output: bool,
+    /// For each pin of the PCI devices, by slot, who asserts it: they share them.
+    pci: [u32; 8],
 }
 
 impl InterruptControllers {
     pub fn new(fabric: Arc<ApicFabric>) -> Self {
-        Self { ioapic: IoApic::new(fabric.clone()), fabric, pic: PicPair::new(), output: false }
+        Self { ioapic: IoApic::new(fabric.clone()), fabric, pic: PicPair::new(), output: false, pci: [0; 8] }
     }
 
     pub fn reset(&mut self) {
@@ -31,6 +33,15 @@ impl InterruptControllers {
         self.pic.set_line(irq, asserted);
         self.update_output();
         self.ioapic.set_line(if irq == PIT_IRQ { PIT_GSI } else { irq }, asserted);
+    }
+
+    /// The PCI device in `slot` asserts or releases its pin, which is wired to `gsi`.
+    pub fn set_pci(&mut self, gsi: u8, slot: u8, asserted: bool) {
+        let Some(devices) = self.pci.get_mut(usize::from(gsi.wrapping_sub(FIRST_PCI_GSI))) else { return };
+        let bit = 1 << (slot & 31);
+        *devices = if asserted { *devices | bit } else { *devices & !bit };
+        let level = *devices != 0;
+        self.ioapic.set_line(gsi, level);
     }
 
     /// The 8259's output goes to LINT0 of the local APICs and to a pin of the IOAPIC.

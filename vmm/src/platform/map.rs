@@ -100,9 +100,12 @@ pub const CMOS_CENTURY: u8 = 0x32;
 /// Most vCPUs of a VM. Their APIC IDs are 0, 1, 2 and so on.
 pub const MAX_VCPUS: usize = 16;
 
+/// First of the eight IOAPIC pins that PCI devices share.
+pub const FIRST_PCI_GSI: u8 = 16;
+
 /// IOAPIC pin of a PCI interrupt pin (0 for INTA# to 3 for INTD#) of a device on bus 0.
 pub const fn intx_gsi(device: u8, pin: u8) -> u8 {
-    16 + (device.wrapping_add(pin) & 7)
+    FIRST_PCI_GSI + (device.wrapping_add(pin) & 7)
 }
 
 #[cfg(test)]

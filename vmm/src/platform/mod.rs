@@ -24,21 +24,21 @@
 //!
 //! # What it does not do
 //!
-//! No SMM, no HPET, no floppy, no VGA, no ISA DMA, no keyboard, A20 is always open. PCI devices with
-//! BARs come with the virtio devices.
+//! No SMM, no HPET, no floppy, no VGA, no ISA DMA, no keyboard, A20 is always open.
 pub mod apic;
 mod board;
 pub mod calendar;
 mod console;
 mod controllers;
 #[cfg(test)]
-mod fuzz;
+pub mod fuzz;
 mod keyboard;
 pub mod map;
-mod pci;
+pub mod pci;
 mod pic;
 mod pit;
 mod pm;
+mod postponed;
 mod rate;
 mod rtc;
 mod uart;
@@ -46,3 +46,4 @@ mod uart;
 pub use board::{Board, BoardConfig, BoardEvent, ResetCause};
 pub use console::{ConsoleOutput, Output, OutputWatcher};
 pub use pci::{AttachError, ConfigSpace, PciBus, PciFunction};
+pub use postponed::Postponed;

@@ -12,7 +12,7 @@ static NUMBERS: AtomicU64 = AtomicU64::new(1);
 /// Memory, devices and interrupt fabric of one VM.
 pub struct Shared {
     /// RAM.
-    pub memory: GuestMemory,
+    pub memory: Arc<GuestMemory>,
     /// Devices.
     pub board: Board,
     /// Interrupts between vCPUs and devices.
@@ -25,9 +25,14 @@ pub struct Shared {
 
 impl Shared {
     /// A VM that may run.
-    pub fn new(memory: GuestMemory, board: Board, fabric: Arc<ApicFabric>, clock: Clock) -> Self {
+    pub fn new(
+        memory: impl Into<Arc<GuestMemory>>,
+        board: Board,
+        fabric: Arc<ApicFabric>,
+        clock: Clock,
+    ) -> Self {
         let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
-        Self { memory, board, fabric, clock, number, parking: AtomicBool::new(false) }
+        Self { memory: memory.into(), board, fabric, clock, number, parking: AtomicBool::new(false) }
     }
 
     /// Unlike that of any other run of a VM on this node.

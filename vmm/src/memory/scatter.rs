@@ -1,0 +1,246 @@
+//! Guest memory as a list of segments that data can be moved to and from without a copy.
+#![allow(unsafe_code)] // copies to and from segments that are checked and made here
+
+use super::guest::{GuestMemory, NotRam, copy};
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use block::Segment;
+use mm::addr::Gpa;
+
+/// Most bytes of one list.
+pub const MAX_BYTES: u64 = 64 << 20;
+
+/// Runs of guest RAM in an order that the guest gave, translated and checked. It is filled, eaten up from both
+/// ends, and filled anew, without allocating.
+pub struct Scatter {
+    /// Keeps the RAM there.
+    memory: Arc<GuestMemory>,
+    segments: Box<[Segment]>,
+    /// The segments that are in it: from here
+    first: usize,
+    /// to here.
+    end: usize,
+    /// All bytes that were pushed, and not taken.
+    bytes: u64,
+    /// Guest-physical address right behind the last byte.
+    after: Gpa,
+    /// There was more than it holds. Its front is all right, but it is not all.
+    too_long: bool,
+}
+
+impl Scatter {
+    /// An empty list of at most `capacity` segments.
+    pub fn new(memory: Arc<GuestMemory>, capacity: usize) -> Self {
+        let none = Segment { address: mm::addr::Hpa::new(0), bytes: 0 };
+        let segments = alloc::vec![none; capacity].into_boxed_slice();
+        Self { memory, segments, first: 0, end: 0, bytes: 0, after: Gpa::new(0), too_long: false }
+    }
+
+    /// Empties it.
+    #[inline]
+    pub fn clear(&mut self) {
+        (self.first, self.end, self.bytes, self.too_long) = (0, 0, 0, false);
+    }
+
+    /// Bytes that are in it.
+    #[inline]
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Whether it was given more segments or bytes than it holds: then [`Self::segments`] is empty.
+    #[inline]
+    pub fn too_long(&self) -> bool {
+        self.too_long
+    }
+
+    /// The segments: neighbours in host memory are one.
+    #[inline]
+    pub fn segments(&self) -> &[Segment] {
+        if self.too_long { &[] } else { self.segments.get(self.first..self.end).unwrap_or(&[]) }
+    }
+
+    /// Adds the `bytes` at `gpa` at its end. Of what is too long nothing further is looked at but its last byte,
+    /// when that is taken.
+    ///
+    /// # Errors
+    /// Where they are not all RAM.
+    #[inline]
+    pub fn push(&mut self, gpa: Gpa, bytes: u32) -> Result<(), NotRam> {
+        if bytes == 0 {
+            return Ok(());
+        }
+        self.after = gpa.checked_add(bytes.into()).ok_or(NotRam(gpa))?;
+        self.bytes += u64::from(bytes);
+        self.too_long |= self.bytes > MAX_BYTES;
+        let (mut at, mut left) = (gpa, u64::from(bytes));
+        while left > 0 && !self.too_long {
+            let (host, room) = self.memory.run(at).ok_or(NotRam(at))?;
+            let piece = left.min(room);
+            self.append(Segment { address: host, bytes: piece as u32 });
+            (at, left) = (at + piece, left - piece);
+        }
+        Ok(())
+    }
+
+    /// A segment of at most 2 MiB.
+    #[inline]
+    fn append(&mut self, segment: Segment) {
+        if self.end > self.first
+            && let Some(last) = self.segments.get_mut(self.end - 1)
+            && last.address + u64::from(last.bytes) == segment.address
+        {
+            // All together are no more than MAX_BYTES.
+            last.bytes += segment.bytes;
+            return;
+        }
+        match self.segments.get_mut(self.end) {
+            Some(slot) => {
+                *slot = segment;
+                self.end += 1;
+            }
+            None => self.too_long = true,
+        }
+    }
+
+    /// The next bytes, at most `most` of them, that lie one behind the other; they are taken.
+    #[inline]
+    fn next_run(&mut self, most: usize) -> Option<(*mut u8, usize)> {
+        let segment = self.segments.get_mut(self.first..self.end)?.first_mut()?;
+        let bytes = (segment.bytes as usize).min(most);
+        let pointer = self.memory.pointer(segment.address);
+        segment.address = segment.address + bytes as u64;
+        segment.bytes -= bytes as u32;
+        self.first += usize::from(segment.bytes == 0);
+        self.bytes -= bytes as u64;
+        Some((pointer, bytes))
+    }
+
+    /// Takes as many bytes as `out` has from the front and copies them there; `false` where there are fewer.
+    #[inline]
+    pub fn take_front(&mut self, out: &mut [u8]) -> bool {
+        let mut done = 0;
+        while done < out.len() {
+            let Some((from, bytes)) = self.next_run(out.len() - done) else { return false };
+            // SAFETY: `bytes` of guest RAM, since segments come from `GuestMemory::run` of the memory that `self`
+            // keeps; as many of `out`, from `done` on. No Rust object lies in guest memory, so they don't overlap.
+            unsafe { copy(from, out.as_mut_ptr().add(done), bytes) };
+            done += bytes;
+        }
+        true
+    }
+
+    /// Copies `data` to the front and takes what was written. How many bytes that were.
+    pub fn write_front(&mut self, data: &[u8]) -> usize {
+        let mut done = 0;
+        while done < data.len() {
+            let Some((to, bytes)) = self.next_run(data.len() - done) else { break };
+            // SAFETY: as in `take_front`, with the directions exchanged.
+            unsafe { copy(data.as_ptr().add(done), to, bytes) };
+            done += bytes;
+        }
+        done
+    }
+
+    /// Takes the last byte: where it is, for writing it later. `None` of nothing, or where that is no RAM.
+    #[inline]
+    pub fn take_last(&mut self) -> Option<Gpa> {
+        let at = Gpa::new_truncate(self.after.get().wrapping_sub(1));
+        if self.bytes == 0 || self.memory.host(at).is_none() {
+            return None;
+        }
+        self.bytes -= 1;
+        self.after = at;
+        if !self.too_long {
+            let last = self.segments.get_mut(self.first..self.end)?.last_mut()?;
+            last.bytes -= 1;
+            self.end -= usize::from(last.bytes == 0);
+        }
+        Some(at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::on_heap::HeapMemory;
+    use mm::addr::LARGE_PAGE;
+    use std::vec::Vec;
+
+    fn scatter(memory: &HeapMemory, capacity: usize, pieces: &[(u64, u32)]) -> Scatter {
+        let mut scatter = Scatter::new(memory.share(), capacity);
+        for &(at, bytes) in pieces {
+            scatter.push(Gpa::new(at), bytes).unwrap();
+        }
+        scatter
+    }
+
+    fn sizes(scatter: &Scatter) -> Vec<u32> {
+        scatter.segments().iter().map(|s| s.bytes).collect()
+    }
+
+    #[test]
+    fn neighbours_are_merged_and_chunks_of_the_host_are_not() {
+        let memory = HeapMemory::new(4);
+        let s = scatter(&memory, 8, &[(0x1000, 512), (0x1200, 512), (0x3000, 1)]);
+        assert_eq!(sizes(&s), [1024, 1]);
+        let s = scatter(&memory, 8, &[(LARGE_PAGE - 10, 30)]);
+        assert_eq!(sizes(&s), [10, 20]);
+        assert_eq!(s.segments()[0].address, memory.host(Gpa::new(LARGE_PAGE - 10)).unwrap());
+        assert_eq!(s.segments()[1].address, memory.host(Gpa::new(LARGE_PAGE)).unwrap());
+    }
+
+    #[test]
+    fn bytes_are_taken_across_segments_from_both_ends() {
+        let memory = HeapMemory::new(4);
+        memory.write(Gpa::new(LARGE_PAGE - 3), b"abcdefghij").unwrap();
+        let mut s = scatter(&memory, 8, &[(LARGE_PAGE - 3, 9), (LARGE_PAGE + 6, 1)]);
+        let mut front = [0; 5];
+        assert!(s.take_front(&mut front));
+        assert_eq!((&front, s.bytes(), sizes(&s)), (b"abcde", 5, [5].to_vec()));
+        assert_eq!(s.take_last(), Some(Gpa::new(LARGE_PAGE + 6)));
+        assert_eq!(s.take_last(), Some(Gpa::new(LARGE_PAGE + 5)));
+        assert_eq!(s.write_front(b"XYZ!!!"), 3);
+        assert_eq!((s.bytes(), s.segments().len(), s.take_last()), (0, 0, None));
+        assert!(!s.take_front(&mut [0]));
+        let mut all = [0; 10];
+        memory.read(Gpa::new(LARGE_PAGE - 3), &mut all).unwrap();
+        assert_eq!(&all, b"abcdeXYZij");
+    }
+
+    #[test]
+    fn the_last_byte_of_a_one_byte_segment_removes_it() {
+        let memory = HeapMemory::new(2);
+        let mut s = scatter(&memory, 8, &[(0x1000, 16), (0x3000, 1)]);
+        assert_eq!(s.take_last(), Some(Gpa::new(0x3000)));
+        assert_eq!(sizes(&s), [16]);
+    }
+
+    #[test]
+    fn what_is_no_ram_or_wraps_is_refused() {
+        let memory = HeapMemory::new(2);
+        let mut s = Scatter::new(memory.share(), 8);
+        for (at, bytes) in
+            [(0x9_ffff, 2), (0xa_0000, 1), ((2 << 20) - 1, 2), (2 << 20, 1), ((1 << 52) - 1, 2)]
+        {
+            s.clear();
+            assert!(s.push(Gpa::new(at), bytes).is_err(), "{at:#x}");
+        }
+        s.clear();
+        assert!(s.push(Gpa::new(0), u32::MAX).is_ok() && s.too_long() && s.segments().is_empty());
+        assert_eq!(s.take_last(), None, "no RAM there");
+    }
+
+    #[test]
+    fn too_many_segments_leave_the_front_and_the_last_byte() {
+        let memory = HeapMemory::new(2);
+        memory.write(Gpa::new(0x1000), b"head").unwrap();
+        let mut s = scatter(&memory, 2, &[(0x1000, 4), (0x3000, 4), (0x5000, 4), (0x7000, 4)]);
+        assert!(s.too_long() && s.segments().is_empty());
+        let mut head = [0; 4];
+        assert!(s.take_front(&mut head) && &head == b"head");
+        assert_eq!(s.take_last(), Some(Gpa::new(0x7003)));
+        s.clear();
+        assert!(!s.too_long());
+    }
+}

@@ -1,0 +1,213 @@
+//! Requests that a driver below us has: what is needed to give each back to the guest when it is done.
+//!
+//! A request gets a slot, whose number is its tag. Slots are taken by whoever serves the queue, one at a time, and given
+//! back by any CPU. Without a lock.
+use super::queue::Token;
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use core::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
+use mm::addr::Gpa;
+use spin::Once;
+
+/// With so many requests that move data under way, the guest need not notify of further ones: there is a completion
+/// soon, and it looks for them. Fewer might be slow ones.
+pub const BUSY: u32 = 4;
+
+/// In `counts`: requests that move data. The lower half counts all.
+const MOVING: u32 = 1 << 16;
+
+/// What is known of a request that is under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pending {
+    /// The chain.
+    pub token: Token,
+    /// Where its status goes.
+    pub status: Gpa,
+    /// Bytes that the guest will find written if it succeeds.
+    pub bytes: u32,
+    /// It moves data, so that it won't take long.
+    pub moves: bool,
+}
+
+#[derive(Default)]
+struct Slot {
+    token: AtomicU32,
+    status: AtomicU64,
+    bytes: AtomicU32,
+    moves: AtomicU16,
+}
+
+/// The requests of one queue.
+pub struct InFlight {
+    slots: Box<[Slot]>,
+    /// A bit for each slot that is free.
+    free: Box<[AtomicU64]>,
+    counts: AtomicU32,
+    /// Called when there is none any more.
+    drained: Once<Arc<dyn Fn() + Send + Sync>>,
+}
+
+impl InFlight {
+    /// For as many at once as a queue has entries.
+    pub fn new(size: u16) -> Self {
+        let size = usize::from(size);
+        let full = |word: usize| match size - word * 64 {
+            left @ 0..64 => (1 << left) - 1,
+            _ => u64::MAX,
+        };
+        Self {
+            slots: (0..size).map(|_| Slot::default()).collect(),
+            free: (0..size.div_ceil(64)).map(|word| AtomicU64::new(full(word))).collect(),
+            counts: AtomicU32::new(0),
+            drained: Once::new(),
+        }
+    }
+
+    /// Notes a request; its tag. `None` where there are as many as there can be. One caller at a time.
+    #[inline]
+    pub fn add(&self, pending: Pending) -> Option<u64> {
+        let (word, bits) = self.free.iter().enumerate().find_map(|(i, word)| {
+            let bits = word.load(Ordering::Acquire);
+            (bits != 0).then_some((i, bits))
+        })?;
+        let bit = bits.trailing_zeros();
+        let tag = word * 64 + bit as usize;
+        let slot = self.slots.get(tag)?;
+        let Token { id, entries } = pending.token;
+        slot.token.store(u32::from(id) | u32::from(entries) << 16, Ordering::Relaxed);
+        slot.status.store(pending.status.get(), Ordering::Relaxed);
+        slot.bytes.store(pending.bytes, Ordering::Relaxed);
+        slot.moves.store(pending.moves.into(), Ordering::Relaxed);
+        // After the fields, so that whoever finds the slot taken finds them.
+        self.free[word].fetch_and(!(1 << bit), Ordering::AcqRel);
+        self.counts.fetch_add(1 + if pending.moves { MOVING } else { 0 }, Ordering::SeqCst);
+        Some(tag as u64)
+    }
+
+    fn free_bit(&self, tag: u64) -> Option<(&AtomicU64, u64)> {
+        let word = self.free.get(usize::try_from(tag / 64).ok()?)?;
+        Some((word, 1 << (tag % 64)))
+    }
+
+    /// What was noted under `tag`; `None` where that is no request under way.
+    #[inline]
+    pub fn get(&self, tag: u64) -> Option<Pending> {
+        let (word, bit) = self.free_bit(tag)?;
+        let slot = self.slots.get(tag as usize)?;
+        if word.load(Ordering::Acquire) & bit != 0 {
+            return None;
+        }
+        let token = slot.token.load(Ordering::Relaxed);
+        Some(Pending {
+            token: Token { id: token as u16, entries: (token >> 16) as u16 },
+            status: Gpa::new_truncate(slot.status.load(Ordering::Relaxed)),
+            bytes: slot.bytes.load(Ordering::Relaxed),
+            moves: slot.moves.load(Ordering::Relaxed) != 0,
+        })
+    }
+
+    /// The request is given back to the guest; no guest memory is used for it any more.
+    #[inline]
+    pub fn remove(&self, tag: u64) {
+        let Some((word, bit)) = self.free_bit(tag) else { return };
+        let Some(slot) = self.slots.get(tag as usize) else { return };
+        let moves = slot.moves.load(Ordering::Relaxed) != 0;
+        if word.fetch_or(bit, Ordering::AcqRel) & bit != 0 {
+            return;
+        }
+        let one = 1 + if moves { MOVING } else { 0 };
+        let left = self.counts.fetch_sub(one, Ordering::SeqCst) - one;
+        if left == 0
+            && let Some(drained) = self.drained.get()
+        {
+            drained();
+        }
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> u32 {
+        self.counts.load(Ordering::SeqCst) & (MOVING - 1)
+    }
+
+    /// Whether there are [`BUSY`] that move data.
+    #[inline]
+    pub fn busy(&self) -> bool {
+        self.counts.load(Ordering::SeqCst) / MOVING >= BUSY
+    }
+
+    /// `drained` is to be called whenever there is none any more. The first who asks for it counts.
+    pub fn when_drained(&self, drained: &Arc<dyn Fn() + Send + Sync>) {
+        self.drained.call_once(|| drained.clone());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+    use std::sync::atomic::AtomicUsize;
+
+    fn pending(id: u16, moves: bool) -> Pending {
+        Pending { token: Token { id, entries: 3 }, status: Gpa::new(u64::from(id) << 12), bytes: 7, moves }
+    }
+
+    #[test]
+    fn each_request_has_a_tag_of_its_own_until_it_is_removed() {
+        for size in [1u16, 2, 63, 64, 65, 128, 1024] {
+            let requests = InFlight::new(size);
+            let mut tags = BTreeMap::new();
+            for id in 0..size {
+                assert!(tags.insert(requests.add(pending(id, id % 2 == 0)).unwrap(), id).is_none());
+            }
+            assert_eq!((requests.add(pending(0, false)), requests.count()), (None, size.into()));
+            for (tag, id) in tags {
+                assert_eq!(requests.get(tag), Some(pending(id, id % 2 == 0)));
+                requests.remove(tag);
+                assert_eq!(requests.get(tag), None);
+            }
+            assert_eq!((requests.count(), requests.busy()), (0, false));
+        }
+    }
+
+    #[test]
+    fn a_tag_that_is_nobodys_is_ignored() {
+        let requests = InFlight::new(4);
+        let tag = requests.add(pending(1, true)).unwrap();
+        for wrong in [tag + 1, 4, 63, 64, u64::MAX] {
+            assert_eq!(requests.get(wrong), None);
+            requests.remove(wrong);
+        }
+        assert_eq!(requests.count(), 1);
+        requests.remove(tag);
+        requests.remove(tag);
+        assert_eq!(requests.count(), 0);
+    }
+
+    #[test]
+    fn only_what_moves_data_makes_busy() {
+        let requests = InFlight::new(16);
+        for id in 0..8 {
+            requests.add(pending(id, false)).unwrap();
+        }
+        assert!(!requests.busy());
+        let tags: Vec<_> = (0..4).map(|id| requests.add(pending(id, true)).unwrap()).collect();
+        assert!(requests.busy());
+        requests.remove(tags[2]);
+        assert!(!requests.busy());
+    }
+
+    #[test]
+    fn the_last_one_done_tells() {
+        let (requests, told) = (InFlight::new(4), Arc::new(AtomicUsize::new(0)));
+        let count = told.clone();
+        let hook: Arc<dyn Fn() + Send + Sync> = Arc::new(move || {
+            count.fetch_add(1, Ordering::SeqCst);
+        });
+        requests.when_drained(&hook);
+        let tags = [(); 3].map(|()| requests.add(pending(1, true)).unwrap());
+        for (i, tag) in tags.into_iter().enumerate() {
+            requests.remove(tag);
+            assert_eq!(told.load(Ordering::SeqCst), usize::from(i == 2));
+        }
+    }
+}
