@@ -18,6 +18,7 @@ mod boot_tests;
 mod console;
 mod cpu;
 mod cpu_loop;
+mod devices;
 mod interrupts;
 mod machine;
 mod memory;
@@ -104,6 +105,7 @@ extern "sysv64" fn boot_on_own_stack() -> ! {
     or_stop(interrupts::start(&machine));
     start_time(&machine);
     start_cpus(&machine);
+    devices::find(&machine.ecam);
     start_serial_input(&machine);
     audit_memory();
     reclaim(machine);

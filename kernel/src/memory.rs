@@ -216,6 +216,13 @@ pub fn ram_bytes() -> u64 {
     MemoryMap::new(boot_info::memory()).map_or(0, |map| map.ram_bytes())
 }
 
+/// Whether any of these bytes is RAM, working or not: what a device's registers can't be.
+pub fn is_ram(first: Hpa, bytes: u64) -> bool {
+    let Ok(map) = MemoryMap::new(boot_info::memory()) else { return true };
+    let end = first.get().saturating_add(bytes);
+    map.runs(MemoryKind::is_ram).any(|run| run.base < end && first.get() < run.base.saturating_add(run.len))
+}
+
 /// Physical address of the top-level page table.
 pub fn root() -> Option<Hpa> {
     TABLES.lock().as_ref().map(|t| t.root())

@@ -54,7 +54,7 @@ impl Bar {
     }
 
     /// The registers as they are; sizes are not known.
-    pub(super) fn read_all(config: &Config) -> Vec<Self> {
+    pub fn read_all(config: &Config) -> Vec<Self> {
         let most = match config.read8(HEADER_TYPE) & !MULTI_FUNCTION {
             0 => 6,
             1 => 2,

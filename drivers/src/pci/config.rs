@@ -1,9 +1,10 @@
 //! Configuration space: how it is reached, and one function's share of it.
 use super::Address;
 use super::capability::{Capabilities, Capability, CapabilityId};
-use super::register::{COMMAND, VENDOR};
+use super::register::{BUS_MASTER, COMMAND, VENDOR};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 /// Buses whose configuration space can be reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,16 +39,20 @@ pub trait ConfigSpace: Send + Sync {
 
 /// The configuration space of one function. An offset beyond it, or one that is not aligned, reads all ones and
 /// writes nothing.
+///
+/// It can be revoked, with all its clones: when the function is gone, and another may be in its place, nobody who
+/// still has it reaches that one.
 #[derive(Clone)]
 pub struct Config {
     space: Arc<dyn ConfigSpace>,
     address: Address,
+    revoked: Arc<AtomicBool>,
 }
 
 impl Config {
     /// The space of the function at `address`, which need not be there.
     pub fn new(space: Arc<dyn ConfigSpace>, address: Address) -> Self {
-        Self { space, address }
+        Self { space, address, revoked: Arc::default() }
     }
 
     /// Where the function is.
@@ -55,13 +60,29 @@ impl Config {
         self.address
     }
 
-    /// The space of another function.
+    /// Takes the function's bus mastering, if it is still there, and revokes this.
+    pub fn cut_off(&self) {
+        self.change_command(BUS_MASTER, 0);
+        self.revoke();
+    }
+
+    /// Makes it, and all its clones, read all ones and write nothing.
+    pub fn revoke(&self) {
+        self.revoked.store(true, Ordering::Release);
+    }
+
+    /// Whether that was done.
+    pub fn is_revoked(&self) -> bool {
+        self.revoked.load(Ordering::Acquire)
+    }
+
+    /// The space of another function, not revoked.
     pub fn elsewhere(&self, address: Address) -> Self {
-        Self { space: self.space.clone(), address }
+        Self::new(self.space.clone(), address)
     }
 
     fn holds(&self, offset: u16, width: u16) -> bool {
-        offset.is_multiple_of(width) && offset < self.space.bytes()
+        offset.is_multiple_of(width) && offset < self.space.bytes() && !self.is_revoked()
     }
 
     /// Reads 32 bits.

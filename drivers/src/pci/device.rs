@@ -151,7 +151,7 @@ impl Device {
     ///
     /// # Errors
     /// Where it has neither, or its table is out of place.
-    pub fn interrupts(&self) -> Result<Arc<dyn MessageInterrupts>, PciError> {
+    pub fn interrupts(&self) -> Result<Box<dyn MessageInterrupts>, PciError> {
         let msi = self.config.capability(CapabilityId::MSI);
         if let Some(capability) = self.config.capability(CapabilityId::MSI_X) {
             if let Some(other) = msi {
@@ -165,10 +165,10 @@ impl Device {
                 PciError::NoBar { .. } => PciError::BadTable,
                 other => other,
             })?;
-            return Ok(Arc::new(MsiX::new(self.config.clone(), at, window, table.entries)));
+            return Ok(Box::new(MsiX::new(self.config.clone(), at, window, table.entries)));
         }
         let capability = msi.ok_or(PciError::NoMessages)?;
-        Ok(Arc::new(Msi::new(self.config.clone(), capability.offset)))
+        Ok(Box::new(Msi::new(self.config.clone(), capability.offset)))
     }
 
     /// Lets it do DMA and send messages, or not.
@@ -178,6 +178,13 @@ impl Device {
         } else {
             self.config.change_command(BUS_MASTER, 0);
         }
+    }
+
+    /// Takes its bus mastering, and returns when what it has written before is in memory: a read's answer does not
+    /// overtake writes (PCI Local Bus 3.0, 3.2.5).
+    pub fn stop_dma(&self) {
+        self.set_bus_master(false);
+        self.config.read16(COMMAND);
     }
 
     /// Whether it still answers.

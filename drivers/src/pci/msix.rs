@@ -73,7 +73,8 @@ impl MessageInterrupts for MsiX {
     }
 
     fn connect(&self, vector: usize, message: Option<MsiMessage>) {
-        if vector >= self.entries {
+        // The table of a function that is gone may be the place of another's.
+        if vector >= self.entries || self.config.is_revoked() {
             return;
         }
         let entry = vector as u64 * ENTRY;

@@ -112,7 +112,6 @@ impl PerCpu {
     }
 
     /// How to start tasks on this CPU; `None` before its loop runs.
-    #[cfg_attr(not(feature = "boot-tests"), expect(dead_code, reason = "drivers will; so far only tests do"))]
     pub fn spawner(&self) -> Option<&Spawner> {
         self.spawner.get()
     }

@@ -1,14 +1,16 @@
 //! Interrupts: who sends them, which vector they have, and what runs when one arrives.
 //!
 //! ```text
-//! device ─► io_apic (or MSI) ─┐
-//! other CPU ─► IPI ───────────┼─► local_apic ─► cpu::idt stub ─► taken() ─► registered handler
+//! COM1 ─► io_apic ────────────┐
+//! device ─► message ──────────┤
+//! other CPU ─► IPI ───────────┼─► local_apic ─► cpu::idt stub ─► taken() ─► registered handler, or `device`
 //! this CPU's timer ───────────┘
 //! ```
 //!
 //! A handler acknowledges its device, wakes a task or sets a flag, and returns; the end of interrupt is
 //! signalled for it. It runs with interrupts disabled on the stack that was in use. There are no nested
 //! interrupts, and NMIs ([`nmi`]) do not come this way.
+pub mod device;
 pub mod io_apic;
 pub mod ipi;
 pub mod local_apic;
@@ -56,11 +58,13 @@ pub fn register(vector: Vector, handler: fn()) -> bool {
 /// The end of an interrupt's way.
 pub(crate) fn taken(vector: u8) {
     percpu::current().interrupts.fetch_add(1, Ordering::Relaxed);
-    match HANDLERS[usize::from(vector)].get() {
-        Some(handler) => handler(),
-        None => {
-            UNEXPECTED.fetch_add(1, Ordering::Relaxed);
-        }
+    let known = if device::owns(vector) {
+        device::taken(vector)
+    } else {
+        HANDLERS[usize::from(vector)].get().map(|handler| handler()).is_some()
+    };
+    if !known {
+        UNEXPECTED.fetch_add(1, Ordering::Relaxed);
     }
     let from_pic = (Vector::PIC..Vector::AFTER_PIC).contains(&vector);
     if !from_pic && vector != Vector::SPURIOUS.0 {

@@ -11,17 +11,18 @@ mod ending;
 mod this_node;
 
 use crate::cpu_loop::Runtime;
-use crate::{boot_info, vm};
+use crate::{boot_info, devices, vm};
 use mgmt::config::Config;
 use this_node::ThisNode;
 
-/// Reads the configuration and starts VMs and console.
+/// Reads the configuration and starts the search for devices, VMs and console.
 pub fn start(runtime: &'static Runtime) {
     let file = boot_info::get().map_or(&[][..], |i| boot_info::bytes(i.config));
     let parsed = Config::parse(file);
     for problem in &parsed.problems {
         log::error!("{problem}");
     }
+    devices::start(runtime);
     let vms = vm::start(runtime, &parsed.config.vms);
     console::start(runtime, ThisNode::new(parsed.config, vms));
 }

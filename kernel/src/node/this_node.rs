@@ -3,6 +3,7 @@ use super::ending::Ordered;
 use crate::console::log as kernel_log;
 use crate::cpu::percpu::{self, PerCpu};
 use crate::cpu::registers::cpuid;
+use crate::devices::{self, disks};
 use crate::memory::{self, HEAP};
 use crate::time::{self, Nanos};
 use crate::vm::{self, Vms};
@@ -16,8 +17,8 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
 use mgmt::config::{Config, OnIdle};
 use mgmt::shell::node::{
-    CpuInfo, Ending, Haste, LogEntry, LogLevel, MemoryInfo, Node, NodeError, NodeInfo, VcpuState, VmAction,
-    VmInfo, VmSummary,
+    CpuInfo, DiskInfo, Ending, Haste, LogEntry, LogLevel, MemoryInfo, Node, NodeError, NodeInfo, PciInfo,
+    VcpuState, VmAction, VmInfo, VmSummary,
 };
 
 /// Keys that wait for a VM to take them, at most: a paste.
@@ -240,6 +241,14 @@ impl Node for ThisNode {
         let room = MOST_UNTYPED.saturating_sub(self.untyped.len());
         self.untyped.extend(bytes[taken..].iter().take(room));
         Ok(())
+    }
+
+    fn pci(&self) -> Vec<PciInfo> {
+        devices::functions()
+    }
+
+    fn disks(&self) -> Vec<DiskInfo> {
+        disks::infos()
     }
 }
 

@@ -12,11 +12,13 @@
 //! - `hardware`: AMD-V or VT-x, chosen once; nothing else knows which it is.
 //! - `guest_cpu`: a CPU that can run guests.
 //! - `ram`: the host memory behind a guest.
+//! - `disks`: what is behind its disks, claimed for it alone.
 //! - `seat`: what the scheduler schedules: a vCPU, how it is woken, where it runs.
 //! - `turn`: what a CPU does from picking a vCPU to putting it back.
 //! - `run`: one run of a VM, from power-on to its end; a reset begins the next.
 //! - `supervisor`: the task that starts, pauses and ends the runs of a VM.
 //! - `table`: all VMs, for the console.
+mod disks;
 mod guest_cpu;
 mod hardware;
 mod ram;

@@ -1,4 +1,5 @@
 //! One run of a VM: from power-on to power-off, reset or crash. The next run is made from scratch.
+use super::disks::VmDisk;
 use super::hardware::{Missing, NestedTables, Vcpu, Virtualization, virtualization};
 use super::ram::GuestRam;
 use super::seat::{self, Seat, VcpuEntity, kick, scheduler};
@@ -24,6 +25,7 @@ use vmm::platform::apic::{ApicFabric, Wake};
 use vmm::platform::{Board, BoardConfig, ConsoleOutput};
 use vmm::policy::cpuid::Facts;
 use vmm::policy::paravirtual;
+use vmm::virtio::{Blk, BlkConfig};
 use vmm::vm::{Clock, End, Shared};
 
 /// Why a VM could not be started.
@@ -39,6 +41,8 @@ pub enum StartError {
     Load(load::LoadError),
     /// The CPUs that it is bound to don't exist, or the like.
     Scheduling(sched::Refused),
+    /// A disk can't be had.
+    Disk { name: String, why: String },
 }
 
 impl fmt::Display for StartError {
@@ -54,6 +58,7 @@ impl fmt::Display for StartError {
             Self::File { name, why } => write!(f, "{name}: {why}"),
             Self::Load(error) => write!(f, "{error}"),
             Self::Scheduling(refused) => write!(f, "{refused}"),
+            Self::Disk { name, why } => write!(f, "disk {name}: {why}"),
         }
     }
 }
@@ -112,6 +117,14 @@ pub struct Overhead {
     pub large: u64,
 }
 
+impl Add for Overhead {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { frames: self.frames + other.frames, large: self.large + other.large }
+    }
+}
+
 impl Overhead {
     /// What a CPU has taken for a VM.
     pub fn of(taken: Taken) -> Self {
@@ -125,14 +138,6 @@ impl Overhead {
     }
 }
 
-impl Add for Overhead {
-    type Output = Self;
-
-    fn add(self, other: Self) -> Self {
-        Self { frames: self.frames + other.frames, large: self.large + other.large }
-    }
-}
-
 impl Run {
     /// Builds a VM from its configuration, in memory that is zeroed here, ready to be started.
     ///
@@ -143,6 +148,7 @@ impl Run {
         ram: &Arc<GuestRam>,
         console: &Arc<ConsoleOutput>,
         signal: &Arc<Signal>,
+        disks: Vec<VmDisk>,
     ) -> Result<Arc<Self>, StartError> {
         let found = virtualization().map_err(StartError::NoVirtualization)?;
         let kernel = boot_file(&config.kernel)?;
@@ -174,9 +180,12 @@ impl Run {
             layout: memory.layout(),
             wall_clock: crate::wall_clock::at_zero(),
         };
+        let mut board = Board::new(board, now);
+        let memory = Arc::new(memory);
+        plug(&mut board, disks, config.vcpus, &memory, ram)?;
         let shared = Arc::new(Shared::new(
             memory,
-            Board::new(board, now),
+            board,
             fabric,
             Clock::new(time::tsc_rate().hertz, rdtsc(), crate::wall_clock::at_zero() + now),
         ));
@@ -272,6 +281,16 @@ impl Run {
         }
     }
 
+    /// Lets the disks take no further requests, and waits for those that they have: until then they reach the
+    /// guest's memory. All vCPUs rest.
+    pub async fn drain(&self) {
+        let signal = self.signal.clone();
+        self.shared.board.stop(Arc::new(move || signal.raise()));
+        while self.shared.board.in_flight() > 0 {
+            self.signal.wait().await;
+        }
+    }
+
     /// Takes the vCPUs, all of which rest, from the scheduler.
     pub fn dismantle(&self) {
         let now = time::now().0;
@@ -309,8 +328,38 @@ async fn copy(memory: &GuestMemory, piece: &Piece<'_>) {
     }
 }
 
+/// The PCI slot of a VM's first disk; the others follow.
+const FIRST_DISK_SLOT: u8 = 4;
+/// Entries of each queue of a disk.
+const QUEUE_SIZE: u16 = 256;
+
+/// Gives the board its disks. Until the last request of each is done, its device holds the guest's memory and the
+/// claim on what it uses.
+fn plug(
+    board: &mut Board,
+    disks: Vec<VmDisk>,
+    vcpus: u32,
+    memory: &Arc<GuestMemory>,
+    ram: &Arc<GuestRam>,
+) -> Result<(), StartError> {
+    for (slot, disk) in (FIRST_DISK_SLOT..).zip(disks) {
+        let (name, VmDisk { device, serial, claim }) = (disk.serial.clone(), disk);
+        let disk = Blk::new(BlkConfig {
+            disk: device,
+            serial,
+            // One for each vCPU: none waits for another's lock.
+            queues: vcpus as u16,
+            queue_size: QUEUE_SIZE,
+            keep: Arc::new((ram.clone(), claim)),
+        });
+        let plugged = board.attach_virtio(slot, Box::new(disk), memory);
+        plugged.map_err(|error| StartError::Disk { name, why: error.to_string() })?;
+    }
+    Ok(())
+}
+
 /// A file of the boot volume by the name that the configuration gives it.
-fn boot_file(name: &str) -> Result<&'static [u8], StartError> {
+pub(super) fn boot_file(name: &str) -> Result<&'static [u8], StartError> {
     let problem = |why| StartError::File { name: name.to_string(), why };
     match boot_info::file(name) {
         None => Err(problem("the loader did not bring this file: reboot after changing purevisor.toml")),

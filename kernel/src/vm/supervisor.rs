@@ -1,4 +1,5 @@
 //! The task of one VM: starts its runs, pauses them, ends them, and starts the next if that is called for.
+use super::disks;
 use super::ram::GuestRam;
 use super::run::{Run, StartError};
 use super::table::{Status, Vm};
@@ -46,7 +47,11 @@ async fn live(vm: &Arc<Vm>, timers: &Arc<Timers>) {
     let ram = Arc::new(ram);
     let mut backoff = BACKOFF.0;
     loop {
-        let run = match Run::build(&vm.config, &ram, &vm.console, &vm.signal).await {
+        let disks = match disks::find(&vm.config, &vm.files, timers).await {
+            Ok(disks) => disks,
+            Err(error) => return failed(vm, &error),
+        };
+        let run = match Run::build(&vm.config, &ram, &vm.console, &vm.signal, disks).await {
             Ok(run) => run,
             Err(error) => return failed(vm, &error),
         };
@@ -56,6 +61,7 @@ async fn live(vm: &Arc<Vm>, timers: &Arc<Timers>) {
         log::info!("vm {}: started, {} vCPUs, {} MiB", vm.config.name, vm.config.vcpus, ram.bytes() >> 20);
         run.start();
         let (end, ordered) = until_end(vm, &run).await;
+        run.drain().await;
         run.dismantle();
         vm.set_run(None);
         drop(run);

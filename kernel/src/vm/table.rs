@@ -1,4 +1,5 @@
 //! All VMs of the node: what the console shows and orders.
+use super::disks::FileDisks;
 use super::hardware::virtualization;
 use super::run::{Overhead, Run};
 use super::{seat, supervisor};
@@ -40,6 +41,8 @@ pub struct Vm {
     pub config: VmConfig,
     /// What it printed, over all its runs.
     pub console: Arc<ConsoleOutput>,
+    /// Its disks that began as files.
+    pub files: FileDisks,
     /// Wakes its task.
     pub signal: Arc<Signal>,
     state: Mutex<State>,
@@ -77,6 +80,7 @@ impl Vm {
             config,
             console,
             console_cost: Overhead::of(HEAP.taken_here().since(taken)),
+            files: FileDisks::default(),
             signal: Arc::new(Signal::new()),
             state: Mutex::new(State { status: Status::Off, reason: None, run: None }),
             orders: Mutex::new(VecDeque::with_capacity(MOST_ORDERS)),

@@ -6,13 +6,15 @@ use alloc::string::String;
 use core::fmt;
 
 use super::node::{Node, NodeError, VmAction};
-use super::{machine, power, topics, vm};
+use super::{devices, machine, power, topics, vm};
 
 /// An argument of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Arg {
     /// The name of a VM, required.
     Vm,
+    /// The name of a disk, required.
+    Disk,
     /// A word that may be given.
     Flag(&'static str),
     /// A number that may be given.
@@ -26,6 +28,8 @@ pub(super) enum Arg {
 pub(super) struct Given<'l> {
     /// For [`Arg::Vm`]; the name of a VM that was there a moment ago.
     pub vm: &'l str,
+    /// For [`Arg::Disk`]; likewise of a disk.
+    pub disk: &'l str,
     /// For [`Arg::Flag`].
     pub flag: bool,
     /// For [`Arg::Count`].
@@ -89,7 +93,7 @@ impl Command {
         let mut usage = self.words.join(" ");
         for arg in self.args {
             usage.push_str(&match arg {
-                Arg::Vm => " NAME".into(),
+                Arg::Vm | Arg::Disk => " NAME".into(),
                 Arg::Flag(flag) => format!(" [{flag}]"),
                 Arg::Count => " [N]".into(),
                 Arg::Topic => " [COMMAND]".into(),
@@ -163,6 +167,27 @@ pub(super) static COMMANDS: &[Command] = &[
         help: "go to a VM's serial console; Ctrl-] comes back",
         more: "First what the VM printed before is shown. All keys but Ctrl-] go to the VM.",
         run: vm::console,
+    },
+    Command {
+        words: &["disk", "list"],
+        args: &[],
+        help: "all disks, what moved on them, and who uses them",
+        more: "READ and WRITTEN count since the disk is there.",
+        run: devices::list,
+    },
+    Command {
+        words: &["disk", "info"],
+        args: &[Arg::Disk],
+        help: "a disk in detail: model, size, cache, counters, users",
+        more: "",
+        run: devices::info,
+    },
+    Command {
+        words: &["pci"],
+        args: &[],
+        help: "all PCI functions: where, what, driver, interrupts, registers",
+        more: "Sizes of registers are known of those alone that a driver has taken: finding out disturbs a device.",
+        run: devices::pci,
     },
     Command {
         words: &["node", "info"],

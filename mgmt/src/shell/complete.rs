@@ -32,10 +32,13 @@ fn offer(done: &[&str], node: &dyn Node, candidates: &mut Vec<String>) {
                     Arg::Vm if given.is_empty() => {
                         candidates.extend(node.vms().into_iter().map(|vm| vm.name))
                     }
+                    Arg::Disk if given.is_empty() => {
+                        candidates.extend(node.disks().into_iter().map(|disk| disk.name))
+                    }
                     Arg::Flag(flag) if !given.contains(flag) => candidates.push(flag.to_string()),
                     // `help` itself is a command: one level of it is enough.
                     Arg::Topic if given.first() != Some(&"help") => offer(given, node, candidates),
-                    Arg::Vm | Arg::Flag(_) | Arg::Count | Arg::Topic => {}
+                    Arg::Vm | Arg::Disk | Arg::Flag(_) | Arg::Count | Arg::Topic => {}
                 }
             }
         }

@@ -9,6 +9,7 @@
 
 mod command;
 mod complete;
+mod devices;
 pub mod human;
 mod machine;
 pub mod node;
@@ -88,6 +89,8 @@ fn unknown(words: &[&str], out: &mut dyn fmt::Write) -> fmt::Result {
 enum Wrong {
     NoVm { known: Vec<String>, usage: String },
     UnknownVm { vm: String, known: Vec<String> },
+    NoDisk { known: Vec<String>, usage: String },
+    UnknownDisk { disk: String, known: Vec<String> },
     Surplus { word: String, meant: Option<&'static str>, usage: String },
 }
 
@@ -108,6 +111,20 @@ impl fmt::Display for Wrong {
                     write!(f, "{}", NodeError::NoSuchVm { vm })
                 }
             },
+            Self::NoDisk { known, usage } => {
+                write!(f, "which disk? usage: {usage}")?;
+                if !known.is_empty() {
+                    write!(f, "; there are: {}", known.join(", "))?;
+                }
+                Ok(())
+            }
+            Self::UnknownDisk { disk, known } => {
+                write!(f, "there is no disk {}", quoted(disk))?;
+                match nearest(disk, known.iter().map(String::as_str)) {
+                    Some(meant) => write!(f, "; did you mean {meant}?"),
+                    None => f.write_str("; 'disk list' shows those that are"),
+                }
+            }
             Self::Surplus { word, meant, usage } => {
                 write!(f, "{} does not belong there", quoted(word))?;
                 if let Some(meant) = meant {
@@ -127,11 +144,14 @@ fn arguments<'l>(command: &Command, words: &'l [&'l str], node: &dyn Node) -> Re
         return Ok(given);
     }
     let mut vm = None;
+    let mut disk = None;
     for word in words {
         let flag = command.args.iter().any(|arg| matches!(arg, Arg::Flag(flag) if flag == word));
         let count = word.parse().ok().filter(|_| command.args.contains(&Arg::Count));
         if command.args.contains(&Arg::Vm) && vm.is_none() {
             vm = Some(*word);
+        } else if command.args.contains(&Arg::Disk) && disk.is_none() {
+            disk = Some(*word);
         } else if flag && !given.flag {
             given.flag = true;
         } else if count.is_some() && given.count.is_none() {
@@ -139,7 +159,7 @@ fn arguments<'l>(command: &Command, words: &'l [&'l str], node: &dyn Node) -> Re
         } else {
             let flags = command.args.iter().filter_map(|arg| match arg {
                 Arg::Flag(flag) => Some(*flag),
-                Arg::Vm | Arg::Count | Arg::Topic => None,
+                Arg::Vm | Arg::Disk | Arg::Count | Arg::Topic => None,
             });
             let meant = nearest(word, flags).filter(|_| !flag);
             return Err(Wrong::Surplus { word: (*word).into(), meant, usage: command.usage() });
@@ -153,6 +173,16 @@ fn arguments<'l>(command: &Command, words: &'l [&'l str], node: &dyn Node) -> Re
                 return Err(Wrong::UnknownVm { vm: vm.into(), known: known() });
             }
             Some(vm) => given.vm = vm,
+        }
+    }
+    if command.args.contains(&Arg::Disk) {
+        let known = || node.disks().into_iter().map(|disk| disk.name).collect::<Vec<String>>();
+        match disk {
+            None => return Err(Wrong::NoDisk { known: known(), usage: command.usage() }),
+            Some(disk) if !known().iter().any(|known| known == disk) => {
+                return Err(Wrong::UnknownDisk { disk: disk.into(), known: known() });
+            }
+            Some(disk) => given.disk = disk,
         }
     }
     Ok(given)

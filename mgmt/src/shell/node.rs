@@ -6,6 +6,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
+use core::ops::Range;
 use core::time::Duration;
 
 use super::human::Size;
@@ -35,6 +36,10 @@ pub trait Node {
     fn console_history(&self, vm: &str) -> Result<Vec<u8>, NodeError>;
     /// Types into a VM's console.
     fn console_input(&mut self, vm: &str, bytes: &[u8]) -> Result<(), NodeError>;
+    /// All PCI functions, by address.
+    fn pci(&self) -> Vec<PciInfo>;
+    /// All disks, by name.
+    fn disks(&self) -> Vec<DiskInfo>;
 }
 
 /// The machine and the hypervisor on it.
@@ -124,6 +129,87 @@ pub struct VmInfo {
     pub vcpus: Vec<VcpuInfo>,
     /// Bytes that the VM costs besides its memory: second-level page tables, control blocks, devices.
     pub overhead: u64,
+}
+
+/// A PCI function.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PciInfo {
+    /// Bus, device and function: `00:04.0`.
+    pub address: String,
+    pub vendor: u16,
+    pub device: u16,
+    /// Base class, subclass and programming interface.
+    pub class: u32,
+    /// What that means.
+    pub class_name: &'static str,
+    /// Its driver and what that is doing, if it has one.
+    pub driver: Option<(&'static str, String)>,
+    /// Its windows, as far as they have addresses.
+    pub bars: Vec<PciBar>,
+    /// Which interrupts it can send: `MSI-X 65, on`.
+    pub interrupts: String,
+    /// The buses behind a bridge, first and last; the first is 0 where it was given none.
+    pub behind: Option<(u8, u8)>,
+}
+
+/// A window of a PCI function's registers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PciBar {
+    pub index: u8,
+    /// Ports, not memory.
+    pub is_io: bool,
+    pub prefetchable: bool,
+    pub address: u64,
+    /// Bytes; 0 where nobody has taken the function, as only its driver may find out.
+    pub bytes: u64,
+}
+
+/// A disk.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DiskInfo {
+    /// As `purevisor.toml` names it.
+    pub name: String,
+    pub model: String,
+    pub serial: String,
+    pub firmware: String,
+    /// What drives it, and the address of that controller.
+    pub driver: &'static str,
+    pub place: String,
+    pub bytes: u64,
+    pub block_size: u32,
+    pub physical_block_size: u32,
+    /// What was written may be lost with the power until it was flushed.
+    pub volatile_cache: bool,
+    pub discard: bool,
+    pub write_zeroes: bool,
+    pub solid_state: bool,
+    pub read_only: bool,
+    /// What was asked of it since it is there.
+    pub counters: DiskCounters,
+    pub users: Vec<DiskUse>,
+}
+
+/// What was asked of a disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DiskCounters {
+    pub reads: u64,
+    pub writes: u64,
+    pub flushes: u64,
+    /// Discards and zeroes.
+    pub others: u64,
+    pub read_bytes: u64,
+    pub written_bytes: u64,
+}
+
+/// Somebody who uses a part of a disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiskUse {
+    /// Who: `VM debian`.
+    pub owner: String,
+    /// Which bytes.
+    pub bytes: Range<u64>,
+    /// Writes them, not only reads.
+    pub writes: bool,
 }
 
 /// A vCPU in detail.

@@ -90,8 +90,10 @@ impl Node for TestNode {
 
     fn vm(&self, name: &str) -> Result<VmInfo, NodeError> {
         let summary = self.find(name)?.clone();
-        let toml =
-            format!("[[vm]]\nname = '{name}'\nmemory = '512M'\nkernel = 'vmlinuz'\naffinity = [0, 2]\n");
+        let toml = format!(
+            "[[vm]]\nname = '{name}'\nmemory = '512M'\nkernel = 'vmlinuz'\naffinity = [0, 2]\n\
+             disks = [{{ source = 'sata0', offset = '1G', size = '8G', readonly = true }}]\n"
+        );
         let config = Config::parse(toml.as_bytes()).config.vms.remove(0);
         let vcpu = VcpuInfo {
             state: VcpuState::Halted,
@@ -152,6 +154,51 @@ impl Node for TestNode {
         self.typed.extend(bytes);
         Ok(())
     }
+
+    fn pci(&self) -> Vec<PciInfo> {
+        let bar = PciBar { index: 0, is_io: false, prefetchable: false, address: 0xfe00_0000, bytes: 0x4000 };
+        let port = PciBar { index: 4, is_io: true, address: 0xc040, bytes: 0, ..bar.clone() };
+        let disk = PciInfo {
+            address: "00:04.0".into(),
+            vendor: 0x1b36,
+            device: 0x10,
+            class: 0x010802,
+            class_name: "NVMe controller",
+            driver: Some(("nvme", "nvme0".into())),
+            bars: vec![bar],
+            interrupts: "MSI-X 65, on".into(),
+            behind: None,
+        };
+        let bridge = PciInfo {
+            address: "00:05.0".into(),
+            class_name: "PCI bridge",
+            driver: None,
+            bars: vec![port],
+            interrupts: String::new(),
+            behind: Some((1, 3)),
+            ..disk.clone()
+        };
+        vec![disk, bridge]
+    }
+
+    fn disks(&self) -> Vec<DiskInfo> {
+        let user = |bytes, writes| DiskUse { owner: "VM debian".into(), bytes, writes };
+        let disk = DiskInfo {
+            name: "nvme0n1".into(),
+            model: "QEMU \x1b[2J".into(),
+            driver: "nvme",
+            place: "00:04.0".into(),
+            bytes: 8 << 30,
+            block_size: 512,
+            physical_block_size: 4096,
+            volatile_cache: true,
+            discard: true,
+            counters: DiskCounters { reads: 1234, read_bytes: 4 << 20, ..DiskCounters::default() },
+            users: vec![user(0..8 << 30, true), user(1 << 30..3 << 30, false)],
+            ..DiskInfo::default()
+        };
+        vec![disk, DiskInfo { name: "sata0".into(), ..DiskInfo::default() }]
+    }
 }
 
 fn answer(line: &str) -> String {
@@ -187,6 +234,7 @@ fn vm_info_tells_state_vcpus_exits_and_configuration() {
         "memory    512 MiB, and 300 KiB for tables and devices\n",
         "schedule  weight 100, cap none, CPUs 0, 2\n",
         "starts    with the node; restart: never\n",
+        "disk      sata0, 8 GiB from 1 GiB on, read-only, virtio-blk\n",
         "VCPU  STATE   CPU  CPU TIME  EXITS\n   0  halted    3     0.7 s    400\n",
         "EXIT   NUMBER   SHARE\nHLT       600  75.0 %\nCPUID     200  25.0 %\n",
     ] {
@@ -379,4 +427,52 @@ fn random_lines_never_panic() {
         answer_of(&mut node, &line);
         complete(line.trim_end(), &node);
     }
+}
+
+#[test]
+fn pci_lists_functions_with_their_drivers_interrupts_and_registers() {
+    assert_eq!(
+        answer("pci"),
+        "WHERE    ID         WHAT                       DRIVER       INTERRUPTS    REGISTERS\n\
+         00:04.0  1b36:0010  NVMe controller            nvme: nvme0  MSI-X 65, on  0: 16 KiB at fe000000\n\
+         00:05.0  1b36:0010  PCI bridge to buses 01-03  -                          4: ports c040\n"
+    );
+}
+
+#[test]
+fn disks_are_listed_with_what_moved_and_who_uses_them() {
+    assert_eq!(
+        answer("disk list"),
+        "NAME      SIZE   READ  WRITTEN  USED BY               MODEL\n\
+         nvme0n1  8 GiB  4 MiB      0 B  VM debian, VM debian  QEMU  [2J\n\
+         sata0      0 B    0 B      0 B  -\n"
+    );
+}
+
+#[test]
+fn disk_info_tells_what_it_is_and_which_part_is_whose() {
+    let told = answer("disk info nvme0n1");
+    for part in [
+        "model     QEMU  [2J\n",
+        "serial    -\n",
+        "driver    nvme at 00:04.0\n",
+        "size      8 GiB (8,589,934,592 bytes)\n",
+        "blocks    512 bytes, 4096 on the medium\n",
+        "cache     volatile, flushed when a guest asks\n",
+        "features  discard\n",
+        "reads     1,234, 4 MiB\n",
+        "used by   VM debian: writes all of it\n",
+        "used by   VM debian: reads 2 GiB from 1 GiB on\n",
+    ] {
+        assert!(told.contains(part), "{part:?} is not in\n{told}");
+    }
+    assert!(answer("disk info sata0").contains("used by   nobody\n"));
+}
+
+#[test]
+fn a_disk_that_is_not_there_is_told_with_what_was_meant() {
+    assert_eq!(answer("disk info"), "which disk? usage: disk info NAME; there are: nvme0n1, sata0\n");
+    assert_eq!(answer("disk info nvme0n2"), "there is no disk \"nvme0n2\"; did you mean nvme0n1?\n");
+    assert_eq!(answer("disk info floppy"), "there is no disk \"floppy\"; 'disk list' shows those that are\n");
+    assert_eq!(complete("disk info n", &TestNode::new()), (1, vec!["nvme0n1".to_string()]));
 }

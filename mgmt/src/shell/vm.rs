@@ -12,6 +12,7 @@ use super::human::{Count, Share, Size, Span};
 use super::machine::on_one_line;
 use super::node::{Node, VmAction, VmInfo};
 use super::table::Table;
+use crate::config::DiskConfig;
 
 /// Kinds of exits that `vm info` lists.
 const EXIT_KINDS: usize = 12;
@@ -100,7 +101,23 @@ fn configuration(info: &VmInfo, out: &mut dyn fmt::Write) -> fmt::Result {
     });
     writeln!(out, "schedule  weight {}, cap {cap}, {affinity}", config.weight)?;
     let starts = if config.autostart { "with the node" } else { "by 'vm start'" };
-    writeln!(out, "starts    {starts}; restart: {}", config.restart)
+    writeln!(out, "starts    {starts}; restart: {}", config.restart)?;
+    config.disks.iter().try_for_each(|disk| writeln!(out, "disk      {}", one_disk(disk)))
+}
+
+/// A disk of a VM: `sata0, 8 GiB from 1 GiB on, read-only, virtio-blk`.
+fn one_disk(disk: &DiskConfig) -> String {
+    let mut text = disk.source.to_string();
+    match (disk.offset, disk.size) {
+        (0, None) => {}
+        (0, Some(size)) => text.push_str(&format!(", the first {}", Size(size))),
+        (offset, None) => text.push_str(&format!(", from {} on", Size(offset))),
+        (offset, Some(size)) => text.push_str(&format!(", {} from {} on", Size(size), Size(offset))),
+    }
+    if disk.readonly {
+        text.push_str(", read-only");
+    }
+    format!("{text}, {}", disk.bus)
 }
 
 fn vcpus(info: &VmInfo, out: &mut dyn fmt::Write) -> fmt::Result {

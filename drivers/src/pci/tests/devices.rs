@@ -131,6 +131,24 @@ fn a_device_that_is_gone_is_an_error_and_letting_go_of_it_harms_nobody() {
 }
 
 #[test]
+fn who_still_has_a_function_that_is_gone_does_not_reach_the_one_in_its_place() {
+    let mut function = disk();
+    function.capability(0x40, 5, 0);
+    function.writable[0x42] = 0x71;
+    let (bus, device) = taken(function.clone());
+    let device = device.ok().unwrap();
+    let interrupts = device.interrupts().ok().unwrap();
+    device.config().revoke();
+    function.put16(4, DECODE | MASTER).put16(0x42, 1);
+    bus.functions.lock().insert(PLACE, function);
+    interrupts.connect(0, Some(MsiMessage { address: 0xfee0_0000, data: 1 }));
+    assert!(!device.is_present());
+    drop((interrupts, device));
+    assert_eq!(command(&bus), DECODE | MASTER);
+    assert_eq!(bus.change(PLACE, |f| (f.get16(0x42), f.get32(0x44))), (1, 0));
+}
+
+#[test]
 fn only_windows_that_are_there_are_mapped() {
     let (_bus, device) = taken(disk());
     let device = device.ok().unwrap();
