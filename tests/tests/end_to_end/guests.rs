@@ -32,9 +32,10 @@ fn overhead_kib(info: &str) -> Option<u64> {
 
 /// A guest of one and one of `several` vCPUs run at once and end each in its own way.
 fn two_guests(rig: Rig, several: u32) -> Result<()> {
-    let lines = rig.vm_lines();
-    let config =
-        NODE.to_string() + &debian("one", 1, 96, "", lines) + &debian("several", several, 128, "", lines);
+    let (words, lines) = (rig.linux_words(), rig.vm_lines());
+    let config = NODE.to_string()
+        + &debian("one", 1, 96, words, lines)
+        + &debian("several", several, 128, words, lines);
     let mut node = node::boot_in(rig, &Volume::new(config)?)?;
     for (vm, vcpus, mib) in [("one", 1, 96u64), ("several", several, 128)] {
         node.attach(vm)?;

@@ -16,35 +16,27 @@ fn payload_vm(name: &str, vcpus: u32, cases: &str) -> String {
 }
 
 /// The node with a VM that shows that it goes on.
-fn with_bystander() -> String {
-    NODE.to_string() + &debian("bystander", 1, 96, "act=tick", "")
+fn with_bystander(rig: Rig) -> String {
+    NODE.to_string() + &debian("bystander", 1, 96, &format!("act=tick{}", rig.linux_words()), "")
 }
 
-/// Fails unless the bystander still ticks and hears what is typed, and has missed no tick before.
+/// Fails unless the bystander hears what is typed and ticks from then on, and has missed no tick before.
 fn bystander_goes_on(node: &mut Node) -> Result<()> {
-    // It ticks once a second from some seconds after its start on: a tick of this number is yet to come.
-    let coming = seconds_up(&node.row("bystander")?) + 1;
     node.attach("bystander")?;
-    let text = node.wait_for(&[&format!("GUEST tick {coming}\r")])?;
+    // What it printed before comes first. It may still be on its way to its first program.
+    let mut text = node.wait_for(&["GUEST tick 1\r"])?;
     node.type_text("you\n")?;
-    node.wait_for(&["GUEST hears you\r"])?;
-    let ticks = text.lines().filter_map(|line| line.trim().strip_prefix("GUEST tick ")?.parse::<u32>().ok());
-    let ticks: Vec<_> = ticks.collect();
+    text += &node.wait_for(&["GUEST hears you\r"])?;
+    let ticks = |text: &str| -> Vec<u32> {
+        text.lines().filter_map(|line| line.trim().strip_prefix("GUEST tick ")?.parse().ok()).collect()
+    };
+    let coming = ticks(&text).last().map_or(2, |last| last + 2);
+    text += &node.wait_for(&[&format!("GUEST tick {coming}\r")])?;
+    let ticks = ticks(&text);
     if ticks.windows(2).any(|pair| pair[1] != pair[0] + 1) {
         return Err(Failure::new(format!("the bystander's ticks were {ticks:?}{}", node.tail())));
     }
     node.detach()
-}
-
-/// The up time in a row of `vm list`, in whole seconds: `12.3 s` or `4 min 05 s`.
-fn seconds_up(row: &[String]) -> u32 {
-    let number = |at: usize| row.get(at).and_then(|word| word.split('.').next()?.parse::<u32>().ok());
-    // Name, state, vCPUs, memory and its unit, CPU time with its units, up time with its units, restarts.
-    let up = if row.get(6).is_some_and(|unit| unit == "min") { 9 } else { 7 };
-    match row.get(up + 1).map(String::as_str) {
-        Some("min") => number(up).unwrap_or(0) * 60 + number(up + 2).unwrap_or(0),
-        _ => number(up).unwrap_or(0),
-    }
 }
 
 /// The cases of a group that this machine can show.
@@ -117,7 +109,7 @@ fn hostile_guests_get_what_a_cpu_does_and_a_bystander_goes_on(rig: Rig) -> Resul
         (Group::Random, 1),
         (Group::Ports, 1),
     ];
-    let mut config = with_bystander();
+    let mut config = with_bystander(rig);
     for (group, vcpus) in groups {
         let names: Vec<&str> = cases(rig, group).map(|case| case.name).collect();
         config += &payload_vm(group.name(), vcpus, &format!("seed=1 {}", names.join(" ")));
@@ -134,7 +126,7 @@ fn hostile_guests_get_what_a_cpu_does_and_a_bystander_goes_on(rig: Rig) -> Resul
 
 fn random_instructions_end_at_most_their_own_vm(rig: Rig) -> Result<()> {
     const SEEDS: std::ops::Range<u32> = 2..6;
-    let mut config = with_bystander();
+    let mut config = with_bystander(rig);
     for seed in SEEDS {
         config += &payload_vm(
             &format!("seed{seed}"),
@@ -186,7 +178,7 @@ fn spins(node: &mut Node, name: &str) -> Result<()> {
 }
 
 fn a_guest_that_ends_or_hangs_is_told_of_and_disturbs_nobody(rig: Rig) -> Result<()> {
-    let mut config = with_bystander();
+    let mut config = with_bystander(rig);
     for case in cases(rig, Group::Last) {
         config += &payload_vm(case.name, 1, case.name);
     }
@@ -227,22 +219,30 @@ fn a_guest_that_ends_or_hangs_is_told_of_and_disturbs_nobody(rig: Rig) -> Result
                 node.wait_for_state(name, "off")?;
             }
             Ends::Anyhow | Ends::GoesOn => {
-                // A storm never says ok; what does not end by itself is ended.
+                // A storm never says ok, and is ended once it has raged for a while.
                 let ok = format!("PAYLOAD {name} ok");
                 let [stopped, off, failed] = node::ENDS;
-                let text = node.wait_long(&[&ok, " FAIL ", stopped, off, failed], Duration::from_secs(15));
+                let goes_on = case.ends == Ends::GoesOn;
+                let patience = if goes_on { node.patience() } else { Duration::from_secs(5) };
+                let text = node.wait_long(&[&ok, " FAIL ", stopped, off, failed], patience);
                 match text {
                     Ok(text) if text.ends_with(&ok) => {
                         node.wait_for_vm_end()?;
                     }
                     Ok(text) if text.ends_with(" FAIL ") => {
                         let why = node.wait_for(&["\n"])?;
-                        if case.ends == Ends::GoesOn {
+                        if goes_on {
                             failures.push(format!("{name}: {why}"));
                         }
                         node.wait_for_vm_end()?;
                     }
-                    Ok(_) => {}
+                    Ok(text) => {
+                        if goes_on {
+                            failures
+                                .push(format!("{name}: the VM ended before it was done: {}", text.trim()));
+                        }
+                    }
+                    Err(error) if goes_on => return Err(error),
                     Err(_) => {
                         node.detach()?;
                         node.command(&format!("vm kill {name}"))?;
