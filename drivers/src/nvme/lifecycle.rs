@@ -2,7 +2,7 @@
 //!
 //! # When memory may be freed
 //! A controller that was given an address may write to it at any time until it is known to have stopped: it has
-//! completed the command, or it has shown CSTS.RDY = 0 after CC.EN = 0 (NVMe 2.0, 3.7.2: it is reset and knows no
+//! completed the command, or its CSTS.RDY has gone from 1 to 0 after CC.EN = 0 (NVMe 2.0, 3.7.2: it is reset and knows no
 //! queue), or its function may not be bus master any more ([`super::Parts::stop_dma`]), or it is off the bus. A
 //! time-out is none of these. So a request is completed with an error only
 //! - by the controller's own completion, which is its last access (3.3.3.2), or
@@ -153,9 +153,13 @@ impl Core {
                 Err(error) => return Err(error),
             }
         }
+        let was_ready = self.window.status().ready();
         self.window.disable();
         self.await_status(time, || !self.window.status().ready()).await?;
-        self.loose.store(false, Ordering::Release);
+        if was_ready {
+            // Of one that never was, CSTS.RDY = 0 proves nothing.
+            self.loose.store(false, Ordering::Release);
+        }
         self.admin.close();
         Ok(())
     }
@@ -231,6 +235,8 @@ impl Core {
     pub fn make_quiet(&self) {
         if self.loose.swap(false, Ordering::AcqRel) {
             (self.stop_dma)();
+            // Nobody waits for it, but it may as well rest.
+            self.window.disable();
         }
     }
 

@@ -37,12 +37,16 @@ mod health;
 mod identify;
 mod lifecycle;
 mod limits;
+#[cfg(test)]
+mod model;
 mod namespace;
 mod pointers;
 mod queue;
 mod registers;
 mod ring;
 mod supervisor;
+#[cfg(test)]
+mod tests;
 mod wait;
 mod wishes;
 mod work;
