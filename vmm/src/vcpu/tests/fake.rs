@@ -5,6 +5,7 @@ use crate::cpu::plain::PlainRegisters;
 use crate::cpu::{Cr0, Cr4, Efer, Gpr, Registers, Rflags, Segment, SegmentRegister};
 use crate::exit::{Event, Exit};
 use crate::memory::CodeWalk;
+use crate::platform::apic::{ApicMode, Requests};
 use crate::time::{Nanos, SECOND};
 use crate::vcpu::Host;
 use std::cell::{Cell, RefCell};
@@ -31,6 +32,11 @@ pub struct Fake {
     pub interrupted: Option<Event>,
     pub shadow: bool,
     pub nmi_masked: bool,
+    /// It delivers what is requested in the local APIC's page; what it was told of that, of the mode, of the priority.
+    pub delivers: bool,
+    pub requests: Vec<Requests>,
+    pub mode: ApicMode,
+    pub priority: u8,
     pub cr2: u64,
     pub dr6: u64,
     pub tsc_offset: u64,
@@ -59,6 +65,10 @@ impl Fake {
             interrupted: None,
             shadow: false,
             nmi_masked: false,
+            delivers: false,
+            requests: Vec::new(),
+            mode: ApicMode::Disabled,
+            priority: 0,
             cr2: 0,
             dr6: 0,
             tsc_offset: 0,
@@ -212,6 +222,18 @@ impl Backend for Fake {
     }
     fn set_segment(&mut self, register: SegmentRegister, value: Segment) {
         self.registers.segments[register as usize] = value;
+    }
+    fn delivers_interrupts(&self) -> bool {
+        self.delivers
+    }
+    fn set_requests(&mut self, requests: &Requests) {
+        self.requests.push(*requests);
+    }
+    fn set_apic_mode(&mut self, mode: ApicMode) {
+        self.mode = mode;
+    }
+    fn want_priority_below(&mut self, class: u8) {
+        self.priority = class;
     }
     fn cr8(&self) -> u8 {
         self.cr8

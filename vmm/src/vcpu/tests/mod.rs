@@ -5,6 +5,7 @@ mod devices;
 mod ends;
 mod events;
 mod fake;
+mod hardware_apic;
 mod hostile;
 mod instructions;
 mod random_exits;

@@ -131,6 +131,15 @@ pub fn format() -> SaveFormat {
 
 impl Rig {
     pub fn new(vcpus: usize) -> Self {
+        Self::on(vcpus, false)
+    }
+
+    /// As [`Self::new`], on hardware that delivers interrupts.
+    pub fn delivering(vcpus: usize) -> Self {
+        Self::on(vcpus, true)
+    }
+
+    fn on(vcpus: usize, delivers: bool) -> Self {
         let (block, memory) = Block::new(1);
         let put = |at: u64, entry: u64| memory.write(Gpa::new(at), &entry.to_le_bytes()).unwrap();
         put(TABLES, TABLES + 0x1027);
@@ -150,7 +159,7 @@ impl Rig {
         );
         let clock = Clock::new(TSC_HZ, POWER_ON, WALL_CLOCK);
         let shared = Arc::new(Shared::new(memory, board, fabric, clock));
-        let seats = (0..vcpus).map(|index| Seat::new(&shared, index, vcpus)).collect();
+        let seats = (0..vcpus).map(|index| Seat::new(&shared, index, vcpus, delivers)).collect();
         let mut rig = Self { seats, shared, bells, block };
         rig.take_bells();
         rig
@@ -199,9 +208,10 @@ impl Rig {
 }
 
 impl Seat {
-    fn new(shared: &Arc<Shared>, index: usize, vcpus: usize) -> Self {
+    fn new(shared: &Arc<Shared>, index: usize, vcpus: usize, delivers: bool) -> Self {
         let host = TestHost::new();
-        let fake = Fake::new(&host);
+        let mut fake = Fake::new(&host);
+        fake.delivers = delivers;
         let mut vcpu = Vcpu::new(fake, shared.clone(), format(), &host_cpuid, &facts(index, vcpus));
         if index == 0 {
             vcpu.backend.registers = PlainRegisters::long_mode(TABLES);
