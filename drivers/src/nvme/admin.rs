@@ -80,7 +80,7 @@ impl Admin {
         vector: Arc<Vector>,
         limit: Duration,
     ) -> Option<Self> {
-        let ring = Ring::new(&**kernel, window, 0, ENTRIES)?;
+        let ring = Ring::new(&**kernel, window, None, 0, ENTRIES)?;
         let (completion, expected) = (ring.completion(), AtomicU32::new(ring.expected()));
         let state = State { open: false, ring, event: None, nonsense: 0 };
         Some(Self {

@@ -21,6 +21,7 @@ impl Opcode {
     pub const ABORT: Self = Self(0x08);
     pub const SET_FEATURES: Self = Self(0x09);
     pub const ASYNCHRONOUS_EVENT: Self = Self(0x0c);
+    pub const DOORBELL_BUFFER_CONFIG: Self = Self(0x7c);
     // NVM command set.
     pub const FLUSH: Self = Self(0x00);
     pub const WRITE: Self = Self(0x01);

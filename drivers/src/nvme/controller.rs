@@ -11,6 +11,7 @@ use super::pointers::MOST_BYTES;
 use super::queue::{BATCH, Queue, Terms, Vector};
 use super::registers::{PAGE_BYTES, Version, Window};
 use super::ring::MOST_ENTRIES;
+use super::shadow::Shadow;
 use super::supervisor::{Supervisor, serve};
 use super::wishes::{Wish, Wishes};
 use super::{Limits, Parts};
@@ -121,6 +122,8 @@ async fn bring_up(core: &Arc<Core>) -> Result<Arc<Controller>, NvmeError> {
         kernel: core.kernel.clone(),
         window: core.window.clone(),
         wishes: core.wishes.clone(),
+        // Without memory for them, there are still the others.
+        shadow: data.shadow_doorbells.then(|| Shadow::new(&*core.kernel)).flatten().map(Arc::new),
         // At most MOST_ENTRIES.
         entries: entries.min(core.window.capabilities.most_entries()) as u16,
         most_bytes: data.most_bytes.unwrap_or(MOST_BYTES).min(MOST_BYTES),
@@ -132,7 +135,7 @@ async fn bring_up(core: &Arc<Core>) -> Result<Arc<Controller>, NvmeError> {
         let queues = make_queues(core, &terms).await?;
         || Arc::new(queues)
     });
-    core.create_queues().await?;
+    core.create_queues(queues.shadow.as_deref()).await?;
     let places = find_namespaces(core, &data).await?;
     let limits = find_limits(core, &data).await?;
     core.configure(&data).await;
@@ -182,7 +185,7 @@ async fn make_queues(core: &Arc<Core>, terms: &Arc<Terms>) -> Result<Queues, Nvm
         let queue = Queue::new(terms, index as u16 + 1, vector.clone());
         list.push(queue.ok_or(NvmeError::NoMemory)?);
     }
-    Ok(Queues { list, by_cpu })
+    Ok(Queues { list, shadow: terms.shadow.clone(), by_cpu })
 }
 
 /// Vectors for up to `wanted` queues: fewer, where a CPU has none left.

@@ -59,6 +59,8 @@ pub(super) struct ControllerData {
     /// Most bytes of one command's data; `None` for no limit.
     pub most_bytes: Option<u64>,
     pub namespaces: u32,
+    /// It takes doorbells in memory.
+    pub shadow_doorbells: bool,
     pub write_zeroes: bool,
     pub dataset_management: bool,
     pub volatile_cache: bool,
@@ -90,6 +92,7 @@ impl ControllerData {
             smallest_entries: (page.byte(512) & 0xf, page.byte(513) & 0xf),
             most_bytes,
             namespaces: page.u32(516),
+            shadow_doorbells: page.u16(256) & 1 << 8 != 0,
             dataset_management: oncs & 1 << 2 != 0,
             write_zeroes: oncs & 1 << 3 != 0,
             volatile_cache: page.byte(525) & 1 != 0,

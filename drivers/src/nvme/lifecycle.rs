@@ -14,11 +14,12 @@
 //! moment looks the same. So `stop_dma` is called then, too.
 use super::Limits;
 use super::admin::Admin;
-use super::command::{Command, Feature};
+use super::command::{Command, DataPointer, Feature, Opcode};
 use super::error::NvmeError;
 use super::identify::ControllerData;
 use super::queue::{Queue, Vector};
 use super::registers::Window;
+use super::shadow::Shadow;
 use super::wait::{after, pause};
 use super::wishes::Wishes;
 use crate::Kernel;
@@ -43,6 +44,8 @@ const NAMESPACE_CHANGES: u32 = 1 << 8;
 /// The I/O queues, and which of them a CPU uses.
 pub(super) struct Queues {
     pub list: Vec<Queue>,
+    /// Their doorbells in memory, if the controller has such.
+    pub shadow: Option<Arc<Shadow>>,
     /// By CPU, index into `list`.
     pub by_cpu: Vec<u16>,
 }
@@ -196,7 +199,20 @@ impl Core {
     ///
     /// # Errors
     /// Where it does not want them.
-    pub async fn create_queues(&self) -> Result<(), NvmeError> {
+    pub async fn create_queues(&self, shadow: Option<&Shadow>) -> Result<(), NvmeError> {
+        if let Some(shadow) = shadow {
+            shadow.turn(false);
+            let (doorbells, events) = shadow.addresses();
+            let pointer = DataPointer::Prp(doorbells.get(), events.get());
+            let command = Command::new(Opcode::DOORBELL_BUFFER_CONFIG, 0).data(pointer);
+            match self.admin.ask("Doorbell Buffer Config", command, None).await {
+                Ok(_) => shadow.turn(true),
+                Err(error @ NvmeError::Refused(..)) => {
+                    log::warn!("{}: doorbells are rung each time: {error}", self.name);
+                }
+                Err(error) => return Err(error),
+            }
+        }
         for queue in self.queues() {
             let [completion, submission] = queue.creation();
             self.admin.ask("Create I/O Completion Queue", completion, None).await?;

@@ -27,6 +27,7 @@
 //! after a restart.
 
 mod admin;
+mod batch;
 mod bounce;
 mod command;
 mod completion;
@@ -44,6 +45,7 @@ mod pointers;
 mod queue;
 mod registers;
 mod ring;
+mod shadow;
 mod supervisor;
 #[cfg(test)]
 mod tests;

@@ -71,6 +71,8 @@ struct Submission {
     head: u16,
     tail: u16,
     completion: u16,
+    /// Looks at its doorbell in memory, if it has one; else it waits to be rung for.
+    awake: bool,
 }
 
 struct CompletionQueue {
@@ -127,6 +129,10 @@ pub(super) struct State {
     pub enabled_times: u32,
     pub aborts: u32,
     pub sgl_commands: u64,
+    /// Doorbells in memory and the values to ring at: Doorbell Buffer Config.
+    shadow: Option<(u64, u64)>,
+    /// Never asks to be rung for again: a controller that forgets.
+    pub forgets_to_ask: bool,
     features: BTreeMap<u8, u32>,
 }
 
@@ -184,6 +190,8 @@ impl Model {
             enabled_times: 0,
             aborts: 0,
             sgl_commands: 0,
+            shadow: None,
+            forgets_to_ask: false,
             features: BTreeMap::new(),
         };
         let model = Arc::new(Self { kernel: kernel.clone(), state: Mutex::new(state) });
@@ -244,6 +252,7 @@ impl Model {
         let mut acted = false;
         let numbers: Vec<u16> = state.submissions.keys().copied().collect();
         for number in numbers {
+            self.look_at_doorbell(&mut state, number);
             while let Some(queue) = state.submissions.get_mut(&number)
                 && queue.head != queue.tail
             {
@@ -276,6 +285,23 @@ impl Model {
             self.perform(&mut state, seen);
         }
         acted
+    }
+
+    /// What the driver has told in memory (NVMe 2.0, 5.8), as long as it keeps a queue busy.
+    fn look_at_doorbell(&self, state: &mut State, number: u16) {
+        let (Some((doorbells, events)), forgets) = (state.shadow, state.forgets_to_ask) else { return };
+        let Some(queue) = state.submissions.get_mut(&number) else { return };
+        if number == 0 || !queue.awake {
+            return;
+        }
+        let at = 8 * u64::from(number);
+        if !forgets {
+            self.kernel.device_write(Hpa::new(events + at), &u32::from(queue.tail).to_le_bytes());
+        }
+        let tail = self.word(doorbells + at) as u16;
+        assert!(tail < queue.entries);
+        queue.awake = tail != queue.tail;
+        queue.tail = tail;
     }
 
     fn perform(&self, state: &mut State, seen: Seen) {
@@ -329,6 +355,14 @@ impl Model {
         let Some(number) = state.submissions.get(&queue).map(|s| s.completion) else { return };
         let Some(ring) = state.completions.get_mut(&number) else { return };
         let next = (ring.tail + 1) % ring.entries;
+        if let Some((doorbells, events)) = state.shadow.filter(|_| number != 0) {
+            let at = 8 * u64::from(number) + 4;
+            self.kernel.device_write(Hpa::new(events + at), &u32::from(ring.head).to_le_bytes());
+            let mut bytes = [0; 4];
+            self.kernel.device_read(Hpa::new(doorbells + at), &mut bytes);
+            ring.head = u32::from_le_bytes(bytes) as u16;
+            assert!(ring.head < ring.entries);
+        }
         if next == ring.head {
             // With completions for nothing, the driver can't keep it from overflowing.
             return;
@@ -391,7 +425,7 @@ impl Model {
                     eleven & 1 == 1 && !state.submissions.contains_key(&number) && to.is_aligned(PAGE_BYTES)
                 );
                 assert!(state.completions.contains_key(&completion));
-                let ring = Submission { base: to.get(), entries, head: 0, tail: 0, completion };
+                let ring = Submission { base: to.get(), entries, head: 0, tail: 0, completion, awake: false };
                 state.submissions.insert(number, ring);
             }
             Opcode::GET_LOG_PAGE => {
@@ -410,6 +444,12 @@ impl Model {
                 let Some(index) = found else { return Ok(Some(1)) };
                 state.hanging.remove(index);
                 self.complete(state, queue, cid, 7, 0, true);
+            }
+            Opcode::DOORBELL_BUFFER_CONFIG => {
+                assert!(state.controller[257] & 1 != 0 && state.cap >> 32 & 0xf == 0);
+                let events = seen.command.0[4];
+                assert!(to.is_aligned(PAGE_BYTES) && events.is_multiple_of(PAGE_BYTES) && events != to.get());
+                state.shadow = Some((to.get(), events));
             }
             Opcode::ASYNCHRONOUS_EVENT => {
                 state.events.push(seen.cid());
@@ -563,12 +603,11 @@ impl Model {
                 let (number, value) = ((index / 2) as u16, value as u16);
                 if index.is_multiple_of(2) {
                     state.doorbells.0 += 1;
+                    let shadow = state.shadow.is_some();
                     if let Some(queue) = state.submissions.get_mut(&number) {
-                        assert!(
-                            value < queue.entries && value != queue.tail,
-                            "doorbell of {number}: {value}"
-                        );
-                        queue.tail = value;
+                        let news = value != queue.tail || shadow;
+                        assert!(value < queue.entries && news, "doorbell of {number}: {value}");
+                        (queue.tail, queue.awake) = (value, true);
                     }
                 } else {
                     state.doorbells.1 += 1;
@@ -590,7 +629,8 @@ impl Model {
             state.enabled_times += 1;
             let (aqa, submission, completion) = state.admin;
             let (entries, completions) = ((aqa & 0xfff) as u16 + 1, (aqa >> 16 & 0xfff) as u16 + 1);
-            let ring = Submission { base: submission, entries, head: 0, tail: 0, completion: 0 };
+            let ring =
+                Submission { base: submission, entries, head: 0, tail: 0, completion: 0, awake: false };
             state.submissions.insert(0, ring);
             let (base, entries) = (completion, completions);
             let ring = CompletionQueue { base, entries, head: 0, tail: 0, phase: true, vector: 0 };
@@ -602,6 +642,7 @@ impl Model {
             state.inside.clear();
             state.hanging.clear();
             state.events.clear();
+            state.shadow = None;
             state.csts = 0;
         }
         if !state.stuck {

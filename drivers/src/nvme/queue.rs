@@ -3,6 +3,7 @@
 //! One lock guards it, which its CPU takes once per request, once per doorbell and once per batch of
 //! completions; where each CPU has its queue it is never contended. Nothing else is locked inside of it, and
 //! nobody is told of a completion while it is held.
+use super::batch::Batch;
 use super::bounce::{BUFFER_BYTES, Bounced, Buffers};
 use super::command::{COMMAND_BYTES, Command, DSM_DEALLOCATE, DataPointer, Opcode, flags};
 use super::completion::{Entry, Status};
@@ -11,6 +12,7 @@ use super::identify::Sgl;
 use super::pointers::{Cursor, LIST_BYTES, List, MOST_BYTES, describe};
 use super::registers::Window;
 use super::ring::{Nonsense, Ring, peek};
+use super::shadow::Shadow;
 use super::wishes::{Wish, Wishes};
 use super::work::{Format, Work};
 use crate::{DmaMemory, Interrupt, Kernel};
@@ -45,6 +47,8 @@ pub(super) struct Terms {
     pub kernel: Arc<dyn Kernel>,
     pub window: Arc<Window>,
     pub wishes: Arc<Wishes>,
+    /// Doorbells in memory, if the controller has them.
+    pub shadow: Option<Arc<Shadow>>,
     pub entries: u16,
     /// Most bytes of a command's data: whole pages.
     pub most_bytes: u64,
@@ -124,34 +128,8 @@ enum Progress {
     Failed(BlockError),
 }
 
-/// Requests that are done, to be told when the lock is free.
-struct Finished {
-    list: [Option<(Done, Result<(), BlockError>)>; BATCH + 1],
-    count: usize,
-}
-
-impl Finished {
-    const fn new() -> Self {
-        Self { list: [const { None }; BATCH + 1], count: 0 }
-    }
-
-    #[inline]
-    fn push(&mut self, done: Done, result: Result<(), BlockError>) {
-        if let Some(place) = self.list.get_mut(self.count) {
-            *place = Some((done, result));
-            self.count += 1;
-        }
-    }
-
-    #[inline]
-    fn tell(&mut self) {
-        for place in &mut self.list[..self.count] {
-            if let Some((done, result)) = place.take() {
-                done.complete(result);
-            }
-        }
-    }
-}
+/// What a batch of completions ends, and one request more.
+type Finished = Batch<{ BATCH + 1 }>;
 
 /// What a tick has found in a queue.
 #[derive(Default)]
@@ -166,7 +144,7 @@ impl Queue {
     /// `None` where there is no memory.
     pub fn new(terms: &Arc<Terms>, number: u16, vector: Arc<Vector>) -> Option<Self> {
         let kernel = &*terms.kernel;
-        let ring = Ring::new(kernel, &terms.window, number, terms.entries)?;
+        let ring = Ring::new(kernel, &terms.window, terms.shadow.clone(), number, terms.entries)?;
         let lists = kernel.allocate_dma(usize::from(ring.entries()) * LIST_BYTES, false)?;
         let bounce = if terms.sgl == Sgl::Bytes { None } else { Some(Buffers::new(kernel)?) };
         let (completion, expected) = (ring.completion(), AtomicU32::new(ring.expected()));
@@ -499,8 +477,10 @@ impl Queue {
     pub fn tick(&self, command: u8, abort: u8) -> Overdue {
         let mut overdue = Overdue::default();
         let mut state = self.state.lock();
+        let mut oldest = 0;
         for slot in state.ring.busy() {
             let age = state.ring.grow_older(slot);
+            oldest = oldest.max(age);
             let cid = state.ring.cid(slot);
             let Some(issued) = state.ring.owner(slot) else { continue };
             match issued.stage {
@@ -512,6 +492,9 @@ impl Queue {
                 Stage::Aborted if age > command.saturating_add(abort) => overdue.hopeless = true,
                 _ => {}
             }
+        }
+        if oldest > 1 && state.mode == Mode::Open {
+            state.ring.ring_again(&self.terms.window);
         }
         overdue
     }

@@ -18,7 +18,7 @@ const ACQ: u64 = 0x30;
 /// Controller Ready Timeouts.
 const CRTO: u64 = 0x68;
 /// The first doorbell.
-const DOORBELLS: u64 = 0x1000;
+pub(super) const DOORBELLS: u64 = 0x1000;
 
 /// Memory pages as controller and driver mean them here: CC.MPS is always 0.
 pub(super) const PAGE_BYTES: u64 = 4096;

@@ -6,7 +6,8 @@
 //! that it has not read yet are commands without completion.
 use super::command::{COMMAND_BYTES, Command};
 use super::completion::{COMPLETION_BYTES, Entry};
-use super::registers::Window;
+use super::registers::{DOORBELLS, Window};
+use super::shadow::Shadow;
 use crate::{DmaMemory, Kernel};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -26,6 +27,10 @@ pub(super) struct Ring<T> {
     entries: u16,
     /// Doorbells: submission, completion.
     doorbells: (u64, u64),
+    /// The same in memory.
+    shadow: Option<Arc<Shadow>>,
+    /// Up to where the controller was told that completions were taken.
+    taken: u16,
     /// Where the next command goes, and up to where the controller has been told.
     tail: u16,
     rung: u16,
@@ -58,7 +63,13 @@ impl fmt::Display for Nonsense {
 
 impl<T> Ring<T> {
     /// Empty queues of `entries`, 2 to [`MOST_ENTRIES`]. `None` where there is no memory.
-    pub fn new(kernel: &dyn Kernel, window: &Window, number: u16, entries: u16) -> Option<Self> {
+    pub fn new(
+        kernel: &dyn Kernel,
+        window: &Window,
+        shadow: Option<Arc<Shadow>>,
+        number: u16,
+        entries: u16,
+    ) -> Option<Self> {
         let entries = entries.clamp(2, MOST_ENTRIES);
         let submission = kernel.allocate_dma(usize::from(entries) * COMMAND_BYTES, false)?;
         let completion = Arc::new(kernel.allocate_dma(usize::from(entries) * COMPLETION_BYTES, false)?);
@@ -69,6 +80,8 @@ impl<T> Ring<T> {
             completion,
             entries,
             doorbells: window.doorbells(number),
+            shadow,
+            taken: 0,
             tail: 0,
             rung: 0,
             head: 0,
@@ -133,16 +146,36 @@ impl<T> Ring<T> {
     /// Tells the controller of commands that it does not know of yet.
     #[inline]
     pub fn ring_submissions(&mut self, window: &Window) {
-        if self.rung != self.tail {
-            self.rung = self.tail;
-            window.ring(self.doorbells.0, self.tail);
+        let (old, new) = (self.rung, self.tail);
+        if old != new {
+            self.rung = new;
+            self.ring(window, self.doorbells.0, old, new);
         }
     }
 
     /// Tells the controller how far completions were taken.
     #[inline]
-    pub fn ring_completions(&self, window: &Window) {
-        window.ring(self.doorbells.1, self.head);
+    pub fn ring_completions(&mut self, window: &Window) {
+        let (old, new) = (self.taken, self.head);
+        if old != new {
+            self.taken = new;
+            self.ring(window, self.doorbells.1, old, new);
+        }
+    }
+
+    #[inline]
+    fn ring(&self, window: &Window, doorbell: u64, old: u16, new: u16) {
+        if self.shadow.as_ref().is_none_or(|shadow| shadow.tell(doorbell - DOORBELLS, old, new)) {
+            window.ring(doorbell, new);
+        }
+    }
+
+    /// Rings both doorbells of a controller that may have missed something.
+    pub fn ring_again(&self, window: &Window) {
+        if self.shadow.is_some() {
+            window.ring(self.doorbells.0, self.rung);
+            window.ring(self.doorbells.1, self.taken);
+        }
     }
 
     /// The completion queue, for [`peek`].
@@ -223,7 +256,7 @@ impl<T> Ring<T> {
         for at in (8..usize::from(self.entries) * COMPLETION_BYTES).step_by(COMPLETION_BYTES) {
             self.completion.write(at, 0u64);
         }
-        (self.tail, self.rung, self.head, self.phase) = (0, 0, 0, true);
+        (self.tail, self.rung, self.head, self.taken, self.phase) = (0, 0, 0, 0, true);
     }
 }
 

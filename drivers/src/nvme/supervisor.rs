@@ -207,7 +207,7 @@ impl Supervisor {
         if core.ask_for_queues(wanted).await? < wanted {
             return Err(NvmeError::Queues("it gives fewer than before its reset"));
         }
-        core.create_queues().await?;
+        core.create_queues(core.queues.get().and_then(|queues| queues.shadow.as_deref())).await?;
         self.look_at_namespaces().await?;
         core.configure(&self.data).await;
         queues.iter().for_each(|queue| queue.resume());

@@ -269,3 +269,46 @@ fn each_cpu_has_its_queue_and_a_poll_takes_what_is_there() {
     drop((disk, memory));
     rig.end(drive);
 }
+
+#[test]
+fn a_busy_controller_with_doorbells_in_memory_is_seldom_rung_for() {
+    let mut rung = [0, 0];
+    for (shadow, rung) in rung.iter_mut().enumerate() {
+        let rig = Rig::new(1);
+        rig.model.state.lock().controller[257] = shadow as u8;
+        rig.model.state.lock().shuffle = Some(7);
+        let drive = rig.start();
+        let disk = drive.namespaces().remove(0);
+        let memory = rig.memory(4096);
+        let told = Arc::new(Told::default());
+        let before = rig.model.state.lock().doorbells;
+        for round in 0..50 {
+            for i in 0..8 {
+                submit(&*disk, &told, i, Operation::Read, i, 1, &[part(&memory, 0, 512)]);
+                disk.start();
+            }
+            rig.run(|| told.count() >= round * 8 + 4);
+        }
+        rig.run(|| told.count() == 400);
+        let after = rig.model.state.lock().doorbells;
+        *rung = after.0 - before.0 + after.1 - before.1;
+        drop((disk, memory));
+        rig.end(drive);
+    }
+    assert!(rung[1] * 2 < rung[0], "{rung:?}");
+}
+
+#[test]
+fn a_controller_that_refuses_doorbells_in_memory_is_rung_for() {
+    let rig = Rig::new(1);
+    rig.model.state.lock().controller[257] = 1;
+    rig.decide(|seen| if seen.opcode().0 == 0x7c { Fate::Fail(0x4002) } else { Fate::Execute });
+    let drive = rig.start();
+    let disk = drive.namespaces().remove(0);
+    let memory = rig.memory(4096);
+    for _ in 0..300 {
+        assert_eq!(rig.ask(&*disk, Operation::Read, 0, 1, &[part(&memory, 0, 512)]), Ok(()));
+    }
+    drop((disk, memory));
+    rig.end(drive);
+}

@@ -383,3 +383,23 @@ fn a_shutdown_of_a_drive_that_hangs_ends_all_the_same() {
     rig.settle();
     assert_eq!(rig.kernel.pages_taken(), 0);
 }
+
+#[test]
+fn a_controller_that_forgets_to_ask_for_a_doorbell_is_rung_for_after_a_tick() {
+    let rig = Rig::new(1);
+    rig.model.state.lock().controller[257] = 1;
+    let drive = rig.start();
+    let disk = drive.namespaces().remove(0);
+    let memory = rig.memory(4096);
+    let one = [part(&memory, 0, 512)];
+    assert_eq!(rig.ask(&*disk, Operation::Read, 0, 1, &one), Ok(()));
+    rig.model.state.lock().forgets_to_ask = true;
+    let before = rig.kernel.now();
+    assert_eq!(rig.ask(&*disk, Operation::Read, 0, 1, &one), Ok(()));
+    assert_eq!(rig.ask(&*disk, Operation::Read, 0, 1, &one), Ok(()));
+    let took = (rig.kernel.now() - before) / 1_000_000_000;
+    assert!((1..15).contains(&took), "{took} s");
+    assert_eq!((drive.counters().timeouts, drive.counters().resets), (0, 0));
+    drop((disk, memory));
+    rig.end(drive);
+}

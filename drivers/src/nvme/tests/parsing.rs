@@ -7,6 +7,7 @@ use crate::nvme::lifecycle::{deal, server};
 use crate::nvme::pointers::{Cursor, LIST_BYTES, List, describe};
 use crate::nvme::registers::Capabilities;
 use crate::nvme::ring::MOST_ENTRIES;
+use crate::nvme::shadow::passes;
 use core::time::Duration;
 use std::string::ToString;
 
@@ -142,5 +143,20 @@ fn every_description_is_whole_blocks_within_its_limit_and_its_list() {
         let end = Cursor::default().advance(&segments, described.bytes);
         let left: u64 = end.pieces(&segments, u64::MAX).map(|p| p.1).sum();
         assert_eq!(left + described.bytes, total);
+    }
+}
+
+#[test]
+fn a_doorbell_is_rung_for_where_it_passes_what_the_controller_waits_for() {
+    const ENTRIES: u16 = 7;
+    for old in 0..ENTRIES {
+        for steps in 1..ENTRIES {
+            for event in 0..ENTRIES {
+                let new = (old + steps) % ENTRIES;
+                // The controller knows of `event`, and wants to hear when the doorbell is moved from there.
+                let passed = (0..steps).any(|step| (old + step) % ENTRIES == event);
+                assert_eq!(passes(event, old, new), passed, "{event}: {old} to {new}");
+            }
+        }
     }
 }

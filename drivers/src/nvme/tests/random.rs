@@ -173,6 +173,8 @@ fn live(seed: u64, sgls: u8, shift: u8, rarity: u64, requests: u32) {
         state.controller[536] = sgls;
         state.pairs = 2;
         state.shuffle = Some(seed);
+        // Doorbells in memory, with one of the seeds.
+        state.controller[257] = (seed & 1) as u8;
         // So small that a larger request is several commands.
         state.controller[77] = 4;
     }
@@ -258,7 +260,8 @@ fn random_requests_do_what_they_should_on_a_drive_with_sgls() {
 
 #[test]
 fn random_requests_are_completed_once_with_the_right_data_under_faults() {
-    live(0x61, 0, 9, 20, 3000);
+    live(0x61, 0, 9, 20, 2000);
+    live(0x64, 0, 9, 20, 1000);
     live(0x62, 1, 9, 8, 2000);
     live(0x63, 2, 12, 40, 1000);
 }
