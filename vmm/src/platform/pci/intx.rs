@@ -16,6 +16,12 @@ impl Intx {
         Self { controllers, slot }
     }
 
+    /// Of a device without a board.
+    #[cfg(test)]
+    pub fn unwired(fabric: Arc<crate::platform::apic::ApicFabric>) -> Self {
+        Self::new(Arc::new(Mutex::new(InterruptControllers::new(fabric))), 1)
+    }
+
     /// Global system interrupt that it is wired to.
     pub fn gsi(&self) -> u8 {
         map::intx_gsi(self.slot, 0)

@@ -88,9 +88,9 @@ macro_rules! either {
     };
 }
 
-/// The available side of a queue that is enabled.
+/// The available side of a queue: its ring while it is enabled, and room for a chain, which is never allocated anew.
 struct Source {
-    ring: Available,
+    ring: Option<Available>,
     chain: Chain,
 }
 
@@ -118,13 +118,12 @@ pub struct Virtqueue {
     memory: Arc<GuestMemory>,
     control: Arc<Control>,
     max_size: u16,
-    segments: usize,
     vector: AtomicU16,
     /// Somebody wants the queue to be served.
     again: AtomicBool,
     /// The guest was asked not to notify.
     quiet: AtomicBool,
-    source: Mutex<Option<Source>>,
+    source: Mutex<Source>,
     used: Mutex<Option<Used>>,
 }
 
@@ -136,11 +135,10 @@ impl Virtqueue {
             memory: memory.clone(),
             control: control.clone(),
             max_size: max_size.clamp(1, MAX_SIZE),
-            segments,
             vector: AtomicU16::new(NO_VECTOR),
             again: AtomicBool::new(false),
             quiet: AtomicBool::new(false),
-            source: Mutex::new(None),
+            source: Mutex::new(Source { ring: None, chain: Chain::new(memory, segments) }),
             used: Mutex::new(None),
         }
     }
@@ -188,14 +186,13 @@ impl Virtqueue {
         };
         self.quiet.store(false, Ordering::SeqCst);
         *self.used.lock() = Some(used);
-        *self.source.lock() =
-            Some(Source { ring: available, chain: Chain::new(&self.memory, self.segments) });
+        self.source.lock().ring = Some(available);
         Ok(())
     }
 
     /// Lets go of the rings: nothing of the queue touches guest memory afterwards.
     pub fn disable(&self) {
-        *self.source.lock() = None;
+        self.source.lock().ring = None;
         *self.used.lock() = None;
         self.set_vector(NO_VECTOR);
     }
@@ -215,11 +212,10 @@ impl Virtqueue {
             self.again.store(true, Ordering::SeqCst);
             let Some(mut source) = self.source.try_lock() else { return };
             while self.again.swap(false, Ordering::SeqCst) {
-                let Some(source) = source.as_mut() else { return };
                 if budget == 0 {
                     return self.control.postpone();
                 }
-                if let Err(broken) = self.drain(source, service, &mut budget) {
+                if let Err(broken) = self.drain(&mut source, service, &mut budget) {
                     self.control.needs_reset(broken);
                 }
                 // Counts also where there was nothing: somebody else may go on notifying.
@@ -234,10 +230,10 @@ impl Virtqueue {
     }
 
     fn drain(&self, source: &mut Source, service: &impl Service, budget: &mut u32) -> Result<(), Broken> {
+        let Source { ring: Some(ring), chain } = source else { return Ok(()) };
         if !self.control.running() {
             return Ok(());
         }
-        let Source { ring, chain } = source;
         loop {
             if !self.take_all(ring, chain, service, budget)? {
                 self.control.postpone();

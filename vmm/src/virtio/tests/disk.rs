@@ -60,6 +60,13 @@ impl TestDisk {
         self.perform(asked, done);
     }
 
+    /// Carries out the first request that waits, if there is one.
+    pub fn finish_any(&self) -> bool {
+        let Some((asked, done)) = self.held.lock().unwrap().pop_front() else { return false };
+        self.perform(asked, done);
+        true
+    }
+
     fn perform(&self, asked: Asked, done: Done) {
         if let Some(error) = self.errors.lock().unwrap().pop_front() {
             return done.complete(Err(error));

@@ -1,5 +1,8 @@
 //! A model of a guest's driver, and what it sees of the devices.
+mod blk;
 mod disk;
+mod flow;
 mod requests;
 mod rig;
 mod ring;
+mod transport;

@@ -181,6 +181,14 @@ impl Rig {
         }
     }
 
+    /// A write of which anything may come: the BAR may be wherever.
+    pub fn poke(&self, place: Located, offset: u64, size: u8, value: u64) {
+        match self.address(place.bar, place.offset + offset) {
+            (port, true) => self.board.port_write(port as u16, size, value as u32, 0),
+            (address, false) => self.board.mmio_write(Gpa::new(address), size, value, 0),
+        };
+    }
+
     pub fn status(&self) -> u8 {
         self.read(self.common, 0x14, 1) as u8
     }

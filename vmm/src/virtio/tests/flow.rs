@@ -1,0 +1,319 @@
+//! Requests under way: notifications and interrupts saved, resets that wait, several queues and CPUs.
+use super::rig::Rig;
+use crate::virtio::{Feature, Status};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::vec::Vec;
+
+const EVENT_FORMATS: [u64; 2] = [Feature::EVENT_IDX, Feature::EVENT_IDX | Feature::RING_PACKED];
+
+/// Kicks if the device wants it.
+fn kick_if(rig: &Rig, wanted: bool, kicks: &mut u32) {
+    if wanted {
+        *kicks += 1;
+        rig.kick(0);
+    }
+}
+
+#[test]
+fn one_kick_submits_all_and_starts_the_disk_once() {
+    let mut rig = Rig::new();
+    let mut ring = rig.start(Feature::INDIRECT_DESC);
+    rig.disk.holds.store(true, Ordering::SeqCst);
+    for i in 0..32 {
+        let (_, pieces) = rig.request(0, i * 8, 512);
+        ring.add(&pieces);
+    }
+    rig.kick(0);
+    assert_eq!((rig.disk.held(), rig.disk.starts.load(Ordering::SeqCst), rig.board.in_flight()), (32, 1, 32));
+    rig.kick(0);
+    assert_eq!(rig.disk.starts.load(Ordering::SeqCst), 1, "nothing new to start");
+}
+
+#[test]
+fn a_guest_that_keeps_the_disk_busy_need_not_kick() {
+    for features in EVENT_FORMATS.into_iter().chain([0, Feature::RING_PACKED]) {
+        let mut rig = Rig::new();
+        let mut ring = rig.start(features | Feature::INDIRECT_DESC);
+        rig.disk.holds.store(true, Ordering::SeqCst);
+        let mut kicks = 0;
+        let mut done = 0;
+        for _ in 0..500 {
+            while ring.room() > 32 {
+                let (_, pieces) = rig.request(0, 0, 512);
+                rig.next_to(0x20_0000);
+                let (_, wanted) = ring.add(&pieces);
+                kick_if(&rig, wanted, &mut kicks);
+            }
+            // Completions, in any order, find the new ones.
+            let held = rig.disk.held();
+            rig.disk.finish(held / 2);
+            while ring.used().is_some() {
+                done += 1;
+            }
+        }
+        assert_eq!(done, 500);
+        assert!(kicks <= 4, "{features:#x}: {kicks} kicks");
+        // To the end: nobody is forgotten.
+        while rig.disk.held() > 0 {
+            rig.disk.finish(0);
+        }
+        while ring.used().is_some() {
+            done += 1;
+        }
+        assert_eq!((rig.board.in_flight(), ring.room(), done), (0, 64, 531));
+        // And the guest is listened to again.
+        let (_, pieces) = rig.request(0, 0, 512);
+        assert!(ring.add(&pieces).1);
+    }
+}
+
+#[test]
+fn a_slow_flush_does_not_make_the_guests_reads_wait() {
+    let mut rig = Rig::with(1, 64, |g| g.features.volatile_cache = true);
+    let mut ring = rig.start(Feature::EVENT_IDX | 1 << 9);
+    rig.disk.holds.store(true, Ordering::SeqCst);
+    for _ in 0..8 {
+        let (_, pieces) = rig.request(4, 0, 0);
+        assert!(ring.add(&pieces).1, "a kick is wanted");
+        rig.kick(0);
+    }
+    let (_, pieces) = rig.request(0, 0, 512);
+    assert!(ring.add(&pieces).1);
+    rig.kick(0);
+    assert_eq!(rig.disk.held(), 9);
+}
+
+#[test]
+fn several_completions_are_one_interrupt_until_the_guest_has_looked() {
+    for features in EVENT_FORMATS {
+        let mut rig = Rig::new();
+        let mut ring = rig.start(features | Feature::INDIRECT_DESC);
+        rig.disk.holds.store(true, Ordering::SeqCst);
+        ring.enable_interrupts();
+        for round in 0..40 {
+            for _ in 0..16 {
+                let (_, pieces) = rig.request(0, 0, 512);
+                ring.add(&pieces);
+            }
+            rig.kick(0);
+            let mut interrupts = 0;
+            for _ in 0..16 {
+                rig.disk.finish(0);
+                interrupts += u32::from(rig.interrupt(1).is_some());
+            }
+            assert_eq!(interrupts, 1, "{features:#x} round {round}");
+            while ring.used().is_some() {}
+            ring.enable_interrupts();
+            rig.next_to(0x20_0000);
+        }
+    }
+}
+
+#[test]
+fn a_guest_that_polls_gets_no_interrupt() {
+    for features in [0, Feature::RING_PACKED, Feature::RING_PACKED | Feature::EVENT_IDX] {
+        let mut rig = Rig::new();
+        let mut ring = rig.start(features);
+        ring.disable_interrupts();
+        for _ in 0..100 {
+            let (_, pieces) = rig.request(0, 0, 512);
+            ring.add(&pieces);
+            rig.kick(0);
+            assert!(ring.used().is_some() && rig.interrupt(1).is_none());
+            rig.next_to(0x20_0000);
+        }
+        ring.enable_interrupts();
+        let (_, pieces) = rig.request(0, 0, 512);
+        ring.add(&pieces);
+        rig.kick(0);
+        assert_eq!(rig.interrupt(1), Some(0x61));
+    }
+}
+
+#[test]
+fn a_reset_waits_for_what_is_under_way_and_nothing_is_written_afterwards() {
+    for features in [0, Feature::RING_PACKED] {
+        let mut rig = Rig::new();
+        let mut ring = rig.start(features);
+        rig.disk.holds.store(true, Ordering::SeqCst);
+        let requests: Vec<u64> = (0..3)
+            .map(|_| {
+                let (at, pieces) = rig.request(0, 0, 512);
+                ring.add(&pieces);
+                at
+            })
+            .collect();
+        rig.kick(0);
+        rig.set_status(0);
+        assert_ne!(rig.status(), 0, "two are under way");
+        rig.set_status(Status::ACKNOWLEDGE);
+        rig.write(rig.common, 0x1c, 2, 1);
+        rig.disk.finish(1);
+        rig.disk.finish(0);
+        assert_ne!(rig.status(), 0);
+        rig.disk.finish(0);
+        assert_eq!(rig.status(), 0);
+        assert_eq!((ring.used(), rig.interrupt(1)), (None, None));
+        assert!(requests.iter().all(|&at| rig.result(at) == 0xff), "no status was written");
+        // It works again.
+        rig.disk.holds.store(false, Ordering::SeqCst);
+        let mut ring = rig.start(features);
+        let (at, pieces) = rig.request(0, 0, 512);
+        ring.add(&pieces);
+        rig.kick(0);
+        assert_eq!((ring.used().is_some(), rig.result(at)), (true, 0));
+    }
+}
+
+#[test]
+fn the_guests_memory_is_kept_until_the_last_request_is_done() {
+    let mut rig = Rig::new();
+    let mut ring = rig.start(0);
+    rig.disk.holds.store(true, Ordering::SeqCst);
+    for _ in 0..2 {
+        let (_, pieces) = rig.request(0, 0, 512);
+        ring.add(&pieces);
+    }
+    rig.kick(0);
+    let told = Arc::new(AtomicUsize::new(0));
+    let count = told.clone();
+    rig.board.stop(Arc::new(move || {
+        count.fetch_add(1, Ordering::SeqCst);
+    }));
+    // What comes now is not taken.
+    let (_, pieces) = rig.request(0, 0, 512);
+    ring.add(&pieces);
+    rig.kick(0);
+    assert_eq!((rig.disk.held(), rig.board.in_flight()), (2, 2));
+    let Rig { board, disk, released, memory, .. } = rig;
+    disk.finish(0);
+    assert_eq!((board.in_flight(), told.load(Ordering::SeqCst)), (1, 0));
+    drop(board);
+    assert!(!released.load(Ordering::SeqCst), "the driver has a request of it");
+    disk.finish(0);
+    assert_eq!(told.load(Ordering::SeqCst), 1);
+    assert!(released.load(Ordering::SeqCst));
+    drop((ring, memory));
+}
+
+#[test]
+fn a_machine_that_is_reset_under_load_comes_up_again() {
+    let mut rig = Rig::new();
+    let mut ring = rig.start(Feature::EVENT_IDX);
+    rig.disk.holds.store(true, Ordering::SeqCst);
+    let (_, pieces) = rig.request(0, 0, 512);
+    ring.add(&pieces);
+    rig.kick(0);
+    rig.board.reset(0);
+    rig.disk.finish(0);
+    rig.disk.holds.store(false, Ordering::SeqCst);
+    for apic in &mut rig.apics {
+        apic.mmio_write(0xf0, 4, 0x1ff, 0);
+    }
+    rig.probe();
+    let mut ring = rig.start(Feature::EVENT_IDX);
+    let (at, pieces) = rig.request(0, 0, 512);
+    ring.add(&pieces);
+    rig.kick(0);
+    assert_eq!((ring.used().is_some(), rig.result(at)), (true, 0));
+}
+
+#[test]
+fn each_queue_has_its_ring_and_its_vector() {
+    let mut rig = Rig::with(4, 32, |_| {});
+    assert!(rig.negotiate(Feature::VERSION_1 | 1 << 12));
+    rig.enable_msix();
+    for queue in 0..4u64 {
+        rig.route(queue, queue & 1, 0x70 + queue);
+    }
+    let mut rings: Vec<_> = (0..4).map(|queue| rig.open(queue, 8, 0, queue)).collect();
+    rig.set_status(0xf);
+    for (queue, ring) in rings.iter_mut().enumerate() {
+        let (at, pieces) = rig.request(0, 0, 512);
+        ring.add(&pieces);
+        rig.kick(3 - queue as u16);
+        assert!(queue >= 2 || ring.used().is_none(), "another queue's kick");
+        rig.kick(queue as u16);
+        assert!(queue >= 2 || (ring.used().is_some() && rig.result(at) == 0));
+    }
+    let vectors: Vec<_> = [0, 1, 0, 1].into_iter().map(|vcpu| rig.interrupt(vcpu)).collect();
+    assert!(vectors.iter().all(Option::is_some), "{vectors:x?}");
+    rig.kick(4);
+    rig.kick(0xffff);
+    assert_eq!(rig.status(), 0xf);
+}
+
+#[test]
+fn work_that_was_put_off_goes_on_with_the_boards_timers() {
+    let mut rig = Rig::with(1, 1024, |_| {});
+    let mut ring = rig.start(Feature::INDIRECT_DESC);
+    // Each moves a megabyte while it is submitted.
+    for _ in 0..40 {
+        let (_, mut pieces) = rig.request(0, 0, 512);
+        pieces[1] = (0x40_0000, 1 << 20, true);
+        ring.add(&pieces);
+    }
+    let mut done = 0;
+    rig.kick(0);
+    let mut rounds = 0;
+    loop {
+        let before = done;
+        while ring.used().is_some() {
+            done += 1;
+        }
+        assert!(done - before < 20, "{} at once", done - before);
+        if rig.board.next_deadline().is_none() {
+            break;
+        }
+        rounds += 1;
+        rig.board.expire(0);
+    }
+    assert!(done == 40 && rounds > 1, "{done} in {rounds}");
+}
+
+#[test]
+fn cpus_that_kick_and_complete_at_once_lose_nothing() {
+    for features in [0, Feature::EVENT_IDX, Feature::RING_PACKED | Feature::EVENT_IDX] {
+        let mut rig = Rig::new();
+        let mut ring = rig.start(features | Feature::INDIRECT_DESC);
+        rig.disk.holds.store(true, Ordering::SeqCst);
+        let (_, pieces) = rig.request(0, 0, 512);
+        let disk = rig.disk.clone();
+        let total = 20_000;
+        let finished = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while finished.load(Ordering::SeqCst) < total {
+                        if disk.finish_any() {
+                            finished.fetch_add(1, Ordering::SeqCst);
+                        } else {
+                            std::thread::yield_now();
+                        }
+                    }
+                });
+            }
+            let (mut added, mut used) = (0, 0);
+            let mut idle = 0u32;
+            while used < total {
+                if added < total && ring.room() > 0 {
+                    added += 1;
+                    if ring.add(&pieces).1 {
+                        rig.kick(0);
+                    }
+                }
+                let before = used;
+                while ring.used().is_some() {
+                    used += 1;
+                }
+                idle = if used > before { 0 } else { idle + 1 };
+                if idle > 100 {
+                    std::thread::yield_now();
+                }
+                assert!(idle < 20_000_000, "{features:#x}: stuck at {used} of {added}");
+            }
+        });
+        assert_eq!(rig.board.in_flight(), 0);
+    }
+}
