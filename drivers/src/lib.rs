@@ -19,6 +19,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod ahci;
 mod dma;
 mod kernel;
 pub mod nvme;

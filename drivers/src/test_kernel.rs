@@ -96,7 +96,8 @@ impl TestKernel {
             if done() {
                 return;
             }
-            if step() || self.executors.iter().any(|e| e.0.has_ready()) {
+            let started = !self.arrivals.lock().is_empty();
+            if step() || started || self.executors.iter().any(|e| e.0.has_ready()) {
                 continue;
             }
             let Some(next) = self.timers.iter().filter_map(|t| t.next_deadline()).min() else {
