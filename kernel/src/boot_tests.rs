@@ -7,7 +7,7 @@
 use crate::console::{ACTIVITY, serial};
 use crate::cpu::percpu;
 use crate::cpu_loop::Runtime;
-use crate::power;
+use crate::{power, time};
 
 /// Starts the task that takes orders.
 pub fn start(runtime: &'static Runtime) {
@@ -51,6 +51,7 @@ fn obey(order: u8) {
                 kept.push(alloc::vec![0u8; 1 << 20]);
             }
         }
+        b't' => lose_a_timer(),
         b'o' => power::off(),
         b'r' => power::reset(),
         b'e' => log::info!("boot-tests: echo"),
@@ -63,6 +64,26 @@ fn on_last_cpu(what: fn()) {
         Some(spawner) => spawner.spawn("boot-tests", async move { what() }),
         None => log::warn!("boot-tests: no other CPU"),
     }
+}
+
+/// A task of another CPU waits for a time, and the interrupt for it never comes. This CPU goes on meanwhile.
+fn lose_a_timer() {
+    const MILLISECOND: u64 = 1_000_000;
+    let (this, Some(other)) = (percpu::current(), percpu::online().last()) else { return };
+    let both = (this.spawner().zip(this.timers()), other.spawner().zip(other.timers()));
+    let (Some((here, timers)), Some((there, theirs))) = both else { return };
+    there.spawn("waits", async {
+        theirs.sleep_until(time::now().0 + 100 * MILLISECOND).await;
+        log::info!("boot-tests: the time has come");
+    });
+    here.spawn("goes on", async {
+        // By then the other CPU's timer is armed for its task.
+        timers.sleep_until(time::now().0 + 30 * MILLISECOND).await;
+        there.spawn("loses", async { time::timer::lose() });
+        loop {
+            timers.sleep_until(time::now().0 + 20 * MILLISECOND).await;
+        }
+    });
 }
 
 /// Calls itself until the stack is used up.

@@ -86,6 +86,7 @@ fn run_on(runtime: &'static Runtime, mut guest: Option<GuestCpu>) -> ! {
         cpu.attention.store(false, Ordering::SeqCst);
         cpu.reschedule.store(false, Ordering::SeqCst);
         let now = time::now().0;
+        timer::look_after_neighbour(Nanos(now));
         runtime.expire(now);
         runtime.poll();
         let pick = guest.as_mut().and_then(|guest| Some((guest, vm::pick(cpu.index, now)?)));

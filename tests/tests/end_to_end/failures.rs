@@ -46,6 +46,17 @@ fn a_stack_overflow_is_named_with_registers_and_callers() -> Result<()> {
 }
 
 #[test]
+fn a_cpu_whose_timer_s_interrupt_gets_lost_goes_on() -> Result<()> {
+    let volume = Volume::new(NODE)?.artifacts(prepared()?.failing.clone());
+    let mut node = node::power_on(&volume, |qemu| qemu)?;
+    let session = node.session();
+    session.wait_for("boot-tests: waiting for an order", PATIENCE)?;
+    session.send("t")?;
+    session.wait_for("boot-tests: a timer is stopped", PATIENCE)?;
+    session.wait_for("boot-tests: the time has come", PATIENCE).map(drop)
+}
+
+#[test]
 fn a_write_to_code_is_refused_by_the_page_tables() -> Result<()> {
     has(&report_of("w")?, &["writing ", "not permitted there", "rip ", "kernel::"])
 }
