@@ -88,7 +88,7 @@ pub async fn start(
     }
     let wishes = Arc::new(Wishes::default());
     let vector = Core::connect(&*kernel, &*interrupts, 0, kernel.this_cpu())?;
-    let Some(admin) = Admin::new(&name, &kernel, &window, &wishes, vector, limits.abort) else {
+    let Some(admin) = Admin::new(&name, &kernel, &window, &wishes, vector, limits.admin) else {
         interrupts.connect(0, None);
         return Err(NvmeError::NoMemory);
     };

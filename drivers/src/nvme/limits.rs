@@ -6,8 +6,10 @@ use core::time::Duration;
 pub struct Limits {
     /// How long a command may take before it is aborted. It is noticed up to a tenth later.
     pub command: Duration,
-    /// How long an aborted command may take before the controller is reset, and an admin command at all.
+    /// How long an aborted command may take before the controller is reset.
     pub abort: Duration,
+    /// How long an admin command may take.
+    pub admin: Duration,
     /// How often a command is given to the controller again, after a transient error, an abort or a reset.
     pub retries: u8,
     /// How many resets in a row, none of which let a single command succeed, until the controller is given up.
@@ -26,6 +28,7 @@ impl Default for Limits {
         Self {
             command: Duration::from_secs(30),
             abort: Duration::from_secs(5),
+            admin: Duration::from_secs(20),
             retries: 3,
             resets: 5,
             depth: 127,

@@ -13,10 +13,12 @@
 //! ```
 //!
 //! Promises:
-//! - Each request is completed exactly once, when the controller can't reach its memory any more ([`lifecycle`] says
+//! - Each request is completed exactly once, when the controller can't reach its memory any more (`lifecycle` says
 //!   how that is known). The data is not copied, except where neither PRP entries nor SGL descriptors can name it.
 //! - A read or write of one command costs no allocation: one lock to submit, one for its share of a doorbell, one
 //!   for its share of a batch.
+//! - A doorbell is rung once per batch, and mostly not at all where the controller has doorbells in memory
+//!   (`shadow`).
 //! - No access waits without a limit. What takes too long is aborted, then the controller is reset, then it is
 //!   given up; what fails for the moment is tried again.
 //! - What the controller says is checked where it is read: `identify`, `ring`, `registers`.

@@ -140,11 +140,14 @@ impl Supervisor {
                 log::warn!("{}: an aborted command does not come back: reset", core.name);
                 core.wishes.wish(Wish::RESET);
             }
+            if !overdue.abort.is_empty() {
+                let (count, number) = (overdue.abort.len(), queue.number());
+                log::warn!("{}: {count} commands of queue {number} take too long: abort", core.name);
+            }
             for cid in overdue.abort {
                 if core.wishes.has(Wish::RESET) {
                     break;
                 }
-                log::warn!("{}: command {cid:#06x} takes too long: abort", core.name);
                 let command = Command::abort(queue.number(), cid);
                 if let Err(error @ (NvmeError::Unanswered(_) | NvmeError::Gone)) =
                     core.admin.ask("Abort", command, None).await

@@ -1,4 +1,5 @@
 //! The driver against the model, on a machine whose clock jumps.
+mod batch;
 mod bring_up;
 mod data;
 mod faults;
