@@ -244,6 +244,15 @@ impl GuestMemory {
         Ok(unsafe { pointer.cast::<u32>().read_volatile() })
     }
 
+    /// Writes one byte.
+    #[inline]
+    pub fn store_u8(&self, gpa: Gpa, value: u8) -> Result<(), NotRam> {
+        let pointer = self.within_page(gpa, 1)?;
+        // SAFETY: a byte of guest RAM; volatile, since the guest may change it.
+        unsafe { pointer.write_volatile(value) };
+        Ok(())
+    }
+
     /// An aligned 64-bit word of guest memory, for atomic read-modify-write.
     ///
     /// # Errors

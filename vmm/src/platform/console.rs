@@ -1,6 +1,6 @@
 //! What a VM printed: the last 64 KiB, kept for whoever attaches to its console.
 //!
-//! The UART writes, under its lock; any task reads, without one. Each byte has a sequence number, the
+//! The UART or a virtio console writes, under its lock; any task reads, without one. Each byte has a sequence number, the
 //! count of bytes before it, so a reader knows where it stopped and what it missed.
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -11,7 +11,7 @@ pub const CAPACITY: usize = 64 << 10;
 
 /// Told when output arrives that a reader waits for.
 pub trait OutputWatcher: Send + Sync {
-    /// There is new output since [`ConsoleOutput::watch`]. Called under the UART's lock: short, and it
+    /// There is new output since [`ConsoleOutput::watch`]. Called under the device's lock: short, and it
     /// must not access the board. Not called again until the next `watch`.
     fn output(&self);
 }
@@ -50,7 +50,7 @@ impl ConsoleOutput {
 
     /// Appends a byte. One writer at a time.
     #[inline]
-    pub(super) fn push(&self, byte: u8) {
+    pub(crate) fn push(&self, byte: u8) {
         let sequence = self.written.load(Ordering::Relaxed);
         self.ring[sequence as usize % CAPACITY].store(byte, Ordering::Relaxed);
         self.written.store(sequence + 1, Ordering::SeqCst);

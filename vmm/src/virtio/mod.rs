@@ -18,7 +18,8 @@
 //!
 //! - [`queue`]: the two formats of rings, descriptor chains, notifications and their suppression.
 //! - [`pci`]: the transport: capabilities, registers, MSI-X or INTx#.
-//! - [`Device`]: what a type of device has to say and do. [`blk`]: disks.
+//! - [`Device`]: what a type of device has to say and do. [`blk`]: disks; [`rng`]: random numbers; [`console`]: a
+//!   terminal.
 //! - [`in_flight`]: requests that a driver below us has.
 //!
 //! # What it costs
@@ -56,15 +57,19 @@
 //!
 //! No legacy interface, no NOTIFICATION_DATA, no IN_ORDER, no per-queue reset, no hot-plug.
 pub mod blk;
+pub mod console;
 mod control;
 mod device;
 pub mod in_flight;
 pub mod pci;
 pub mod queue;
+pub mod rng;
 #[cfg(test)]
 mod tests;
 
 pub use blk::{Blk, BlkConfig};
+pub use console::{Console, Port};
 pub use control::Control;
 pub use device::{Device, DeviceType, Feature, Status};
 pub use pci::{Place, Transport};
+pub use rng::{Entropy, Rng};

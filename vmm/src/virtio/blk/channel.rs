@@ -104,7 +104,7 @@ impl Channel {
     fn reply(&self, reply: Reply, bytes: u32, status: RequestStatus) {
         self.queue.give_back(reply.token, bytes, |memory| {
             // It was RAM when the chain was taken, and a guest's RAM does not change.
-            let _ = memory.write(reply.status, &[status.0]);
+            let _ = memory.store_u8(reply.status, status.0);
         });
     }
 

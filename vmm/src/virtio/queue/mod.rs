@@ -103,6 +103,12 @@ pub trait Service {
     /// The chain breaks the rules of the device.
     fn take(&self, chain: &mut Chain) -> Result<u32, Broken>;
 
+    /// Whether it can take a chain. While it can't, it is [`Self::busy`].
+    #[inline]
+    fn ready(&self) -> bool {
+        true
+    }
+
     /// All that there is was taken, or as much as may be; it was something.
     fn taken(&self) {}
 
@@ -265,6 +271,9 @@ impl Virtqueue {
     ) -> Result<bool, Broken> {
         let mut taken = false;
         let all = loop {
+            if !service.ready() {
+                break Ok(true);
+            }
             match either!(Available, &mut *ring, r => r.pop(&self.memory, chain)) {
                 Ok(true) => taken = true,
                 Ok(false) => break Ok(true),

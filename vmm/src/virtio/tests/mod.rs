@@ -1,8 +1,10 @@
 //! A model of a guest's driver, and what it sees of the devices.
 mod blk;
+mod console;
 mod disk;
 mod flow;
 mod requests;
 mod rig;
 mod ring;
+mod rng;
 mod transport;

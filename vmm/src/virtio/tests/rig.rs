@@ -46,6 +46,8 @@ pub struct Rig {
     pub released: Arc<std::sync::atomic::AtomicBool>,
     /// Next free guest memory.
     next: u64,
+    /// Its PCI device ID.
+    id: u32,
     pub common: Located,
     pub notify: Located,
     pub isr: Located,
@@ -76,6 +78,13 @@ impl Rig {
         Self::around(memory, disk, released, Box::new(blk))
     }
 
+    /// A machine with another device.
+    pub fn of(device: Box<dyn Device>) -> Self {
+        let memory = HeapMemory::with_spare(RAM, DISK as usize);
+        let disk = Arc::new(TestDisk::new(&memory, DISK, |_| {}));
+        Self::around(memory, disk, Arc::default(), device)
+    }
+
     fn around(
         memory: HeapMemory,
         disk: Arc<TestDisk>,
@@ -90,6 +99,7 @@ impl Rig {
                 apic
             })
             .collect();
+        let id = 0x1040 + u32::from(device.device_type().0);
         let config = BoardConfig {
             fabric,
             console: Arc::new(ConsoleOutput::new(None)),
@@ -106,6 +116,7 @@ impl Rig {
             disk,
             released,
             next: 0x10_0000,
+            id,
             common,
             notify,
             isr,
@@ -134,7 +145,7 @@ impl Rig {
 
     /// Walks the capabilities.
     pub fn probe(&mut self) {
-        assert_eq!(self.config_read(0, 4), 0x1042_1af4);
+        assert_eq!(self.config_read(0, 4), self.id << 16 | 0x1af4);
         assert_ne!(self.config_read(6, 2) & 0x10, 0, "there is a list");
         let mut at = self.config_read(0x34, 1) as u16;
         while at != 0 {
