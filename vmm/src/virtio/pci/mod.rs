@@ -119,6 +119,8 @@ impl Transport {
     pub fn stop(&self, drained: &Arc<dyn Fn() + Send + Sync>) {
         self.device.when_drained(drained);
         self.control.stop();
+        // Who looked before might still submit what he has found.
+        self.queues.iter().for_each(|queue| queue.wait_for_server());
     }
 
     /// It had asked to be called again.

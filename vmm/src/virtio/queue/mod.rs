@@ -203,6 +203,11 @@ impl Virtqueue {
         self.set_vector(NO_VECTOR);
     }
 
+    /// Waits for a CPU that is just serving the queue: what it saw of the device before has had its effect then.
+    pub fn wait_for_server(&self) {
+        drop(self.source.lock());
+    }
+
     /// Whether the guest was asked not to notify.
     #[inline]
     pub fn is_quiet(&self) -> bool {

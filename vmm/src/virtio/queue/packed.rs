@@ -56,8 +56,6 @@ pub(super) struct Used {
     size: u16,
     features: RingFeatures,
     next: Position,
-    /// Entries given back since the guest was last interrupted, or not for good reason.
-    unsignalled: u16,
 }
 
 /// Both sides of a ring at `place`.
@@ -66,7 +64,7 @@ pub(super) fn open(place: &Place<'_>, features: RingFeatures) -> Result<(Availab
     let driver = place.window(place.driver, 4, 4)?;
     let device = place.window(place.device, 4, 4)?;
     let (size, next) = (place.size, Position::START);
-    let used = Used { ring: ring.clone(), driver, size, features, next, unsignalled: 0 };
+    let used = Used { ring: ring.clone(), driver, size, features, next };
     Ok((Available { ring, device, size, features, next }, used))
 }
 
@@ -163,17 +161,17 @@ impl Used {
         let wrap = if self.next.wrap { AVAIL | USED } else { 0 };
         self.ring.store_u16(at + 14, wrap | written);
         self.next.advance(token.entries.min(self.size), self.size);
-        self.unsignalled = self.unsignalled.saturating_add(token.entries);
         // The guest must see the descriptor before we see whether it wants to know.
         fence(Ordering::SeqCst);
         match self.driver.load_u16(FLAGS) {
             DISABLE => false,
-            AT_DESCRIPTOR if self.features.event_idx => self.crosses_event(),
+            AT_DESCRIPTOR if self.features.event_idx => self.crosses_event(token.entries),
             _ => true,
         }
     }
 
-    fn crosses_event(&mut self) -> bool {
+    /// Whether the last `entries` went over the place that the guest waits for.
+    fn crosses_event(&self, entries: u16) -> bool {
         let event = self.driver.load_u16(OFFSET);
         let mut offset = event & !(1 << 15);
         if (event >> 15 != 0) != self.next.wrap {
@@ -181,7 +179,6 @@ impl Used {
             offset = offset.wrapping_sub(self.size);
         }
         let new = self.next.index;
-        let old = new.wrapping_sub(core::mem::take(&mut self.unsignalled));
-        crosses(offset, new, old)
+        crosses(offset, new, new.wrapping_sub(entries))
     }
 }

@@ -35,8 +35,6 @@ pub(super) struct Used {
     features: RingFeatures,
     /// Entries given back.
     next: u16,
-    /// As many had been given back when the guest was last interrupted, or not for good reason.
-    signalled: u16,
 }
 
 /// Both sides of a ring at `place`.
@@ -48,14 +46,7 @@ pub(super) fn open(place: &Place<'_>, features: RingFeatures) -> Result<(Availab
     let descriptors = place.window(place.descriptors, 16 * size, 16)?;
     let driver = place.window(place.driver, 6 + 2 * size, 2)?;
     let device = place.window(place.device, 6 + 8 * size, 4)?;
-    let used = Used {
-        driver: driver.clone(),
-        device: device.clone(),
-        size: place.size,
-        features,
-        next: 0,
-        signalled: 0,
-    };
+    let used = Used { driver: driver.clone(), device: device.clone(), size: place.size, features, next: 0 };
     Ok((Available { descriptors, driver, device, size: place.size, features, next: 0, seen: 0 }, used))
 }
 
@@ -168,7 +159,6 @@ impl Used {
             return self.driver.load_u16(FLAGS) & NO_INTERRUPT == 0;
         }
         let event = self.driver.load_u16(ENTRIES + 2 * u32::from(self.size));
-        let old = core::mem::replace(&mut self.signalled, self.next);
-        crosses(event, self.next, old)
+        crosses(event, self.next, self.next.wrapping_sub(1))
     }
 }
