@@ -15,7 +15,7 @@ use super::recovery::watch;
 use super::registers::{Link, PortRegisters, Window};
 use super::tables::PortMemory;
 use super::wait::{after, nanos, pause, signal_or, until};
-use super::{Limits, Parts};
+use super::{Announce, Limits, Parts};
 use crate::pci::MessageInterrupts;
 use crate::{Interrupt, Kernel};
 use alloc::boxed::Box;
@@ -51,8 +51,7 @@ pub(super) struct Core {
     /// The port of each of the HBA's numbers, as an index into `ports`.
     by_number: [Option<u8>; 32],
     limits: Limits,
-    pub number: Box<dyn Fn() -> usize + Send + Sync>,
-    pub announce: Box<dyn Fn(Arc<dyn BlockDevice>) + Send + Sync>,
+    pub announce: Announce,
     stop_dma: Box<dyn Fn() + Send + Sync>,
     /// Raised by interrupts, by whoever wants something of the task, and by requests where there are no interrupts.
     signal: Arc<Signal>,
@@ -95,7 +94,7 @@ pub async fn start(
     parts: Parts,
     limits: Limits,
 ) -> Result<Arc<Controller>, AhciError> {
-    let Parts { number, registers, interrupts, next_disk, announce, stop_dma } = parts;
+    let Parts { number, registers, interrupts, disk_number, announce, stop_dma } = parts;
     let name = format!("ahci{number}");
     let bytes = registers.bytes();
     let window = Arc::new(Window::new(registers));
@@ -137,6 +136,8 @@ pub async fn start(
         // At most 32.
         by_number[number as usize] = Some(ports.len() as u8);
         ports.push(Arc::new(Port {
+            number,
+            disk_number: disk_number(number),
             name: format!("{name} port {number}"),
             kernel: kernel.clone(),
             registers: PortRegisters::new(window.clone(), number),
@@ -169,7 +170,6 @@ pub async fn start(
         ports,
         by_number,
         limits,
-        number: next_disk,
         announce,
         stop_dma,
         signal,

@@ -18,7 +18,7 @@ pub struct Disk {
 
 impl Disk {
     /// The disk at a port, held.
-    pub(super) fn new(port: &Arc<Port>, number: usize, data: DiskData) -> Result<Self, PortError> {
+    pub(super) fn new(port: &Arc<Port>, data: DiskData) -> Result<Self, PortError> {
         let queued = port.capabilities.queued() && data.depth != 0;
         let depth = port.capabilities.slots().min(port.limits.depth).max(1);
         // Where nothing is queued the disk does one after another anyway, and an error is of the only one.
@@ -37,22 +37,13 @@ impl Disk {
         };
         let queue = Queue::new(port, format, depth).ok_or(PortError::NoMemory)?;
         let identity = Identity {
-            name: alloc::format!("sata{number}"),
+            name: alloc::format!("sata{}", port.disk_number),
             model: data.model.clone(),
             serial: data.serial.clone(),
             firmware: data.firmware.clone(),
         };
         let how = if queued { "queued" } else { "not queued" };
-        log::info!(
-            "{}: {} is {} {}, {} MiB in blocks of {} bytes ({} physical), {how}, {depth} deep",
-            port.name,
-            identity.name,
-            identity.model,
-            identity.serial,
-            data.geometry.bytes() >> 20,
-            data.geometry.block_size,
-            data.geometry.physical_block_size
-        );
+        log::info!("{}: {}, commands {how}, {depth} at once", port.name, identity.name);
         Ok(Self { identity, data, queue, present: AtomicBool::new(true) })
     }
 

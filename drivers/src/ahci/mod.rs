@@ -62,6 +62,9 @@ pub use disk::Disk;
 pub use error::AhciError;
 pub use limits::Limits;
 
+/// Is told of a disk, and the port that it is at.
+pub type Announce = Box<dyn Fn(u32, Arc<dyn BlockDevice>) + Send + Sync>;
+
 /// What a controller consists of, for the driver.
 pub struct Parts {
     /// Its number: it is `ahci{number}`.
@@ -70,11 +73,12 @@ pub struct Parts {
     pub registers: Box<dyn Registers>,
     /// Its messages, of which the first is used; without, it is polled.
     pub interrupts: Option<Box<dyn MessageInterrupts>>,
-    /// The number of the next disk, which will be `sata{number}`. Never the same twice. Called in a task.
-    pub next_disk: Box<dyn Fn() -> usize + Send + Sync>,
-    /// Is told of each disk that is found, when the controller is started and whenever one is plugged in. Called in
-    /// a task.
-    pub announce: Box<dyn Fn(Arc<dyn BlockDevice>) + Send + Sync>,
+    /// The number of the disk at a port of the HBA (0 to 31): it is `sata{number}`. By the port, so that a disk keeps
+    /// its name whatever becomes of the others.
+    pub disk_number: Box<dyn Fn(u32) -> usize + Send + Sync>,
+    /// Is told of each disk that is found and its port, when the controller is started and whenever one is plugged
+    /// in. Called in a task.
+    pub announce: Announce,
     /// Takes Bus Master Enable from its function (PCI Local Bus 3.0, 6.2.2), and reads the register back, so that
     /// what it has written before is in memory when this returns: from then on it reaches no memory. Called
     /// when the controller is over, or does not stop by itself; it may be gone by then.

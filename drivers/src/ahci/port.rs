@@ -40,6 +40,10 @@ const DISK: u32 = 0x0000_0101;
 
 /// A port.
 pub(super) struct Port {
+    /// Its number at the HBA.
+    pub number: u32,
+    /// The number of a disk here.
+    pub disk_number: usize,
     /// As it is called in the log.
     pub name: String,
     pub kernel: Arc<dyn Kernel>,

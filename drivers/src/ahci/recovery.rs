@@ -84,14 +84,14 @@ impl Watch {
         let port = &self.port;
         port.ignored.store(false, Ordering::Relaxed);
         let result = self.bring_up().await;
-        let result = result.and_then(|data| Disk::new(port, (self.core.number)(), data));
+        let result = result.and_then(|data| Disk::new(port, data));
         match result {
             Ok(disk) => {
                 let disk = Arc::new(disk);
                 *port.disk.lock() = Some(disk.clone());
                 port.forget_errors();
                 disk.queue().resume(false);
-                (self.core.announce)(disk);
+                (self.core.announce)(port.number, disk);
             }
             Err(PortError::Empty | PortError::HbaGone) => {}
             Err(error) => {

@@ -1,6 +1,6 @@
 //! The drivers, by what they drive.
 use super::services::Services;
-use super::{disks, nvme};
+use super::{ahci, disks, nvme};
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
@@ -29,8 +29,10 @@ struct Driver {
 }
 
 /// All drivers.
-static DRIVERS: &[Driver] =
-    &[Driver { name: "nvme", drives: |found| found.class == Class::NVME, drive: nvme::drive }];
+static DRIVERS: &[Driver] = &[
+    Driver { name: "nvme", drives: |found| found.class == Class::NVME, drive: nvme::drive },
+    Driver { name: "ahci", drives: |found| found.class == Class::AHCI, drive: ahci::drive },
+];
 
 /// A function, as its driver gets it.
 pub struct Function {

@@ -11,11 +11,12 @@
 //! - `services`: what drivers ask of the kernel (`drivers::Kernel`).
 //! - `inventory`: all functions and who has them.
 //! - `watch`: finds functions, gives them to drivers, and takes them away when they leave.
-//! - `attach`: the drivers.
+//! - `attach`: the drivers; `nvme`, `ahci`: what each gets, and what becomes of its disks.
 //! - `disks`: all disks, and who uses which part of them.
 //!
 //! The machine is up before any device is: boot waits for none. Whoever needs a disk waits for it by
 //! [`disks::find`], which knows when there is nothing left to wait for.
+mod ahci;
 mod attach;
 mod config_space;
 pub mod disks;

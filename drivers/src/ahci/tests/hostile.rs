@@ -1,5 +1,6 @@
 //! Devices that misbehave: it costs requests and a line, never more.
 use super::*;
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 #[test]
 fn a_port_that_does_not_stop_is_reset_with_the_whole_hba_and_all_disks_go_on() {

@@ -14,7 +14,6 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use block::{BlockDevice, BlockError, Completion, Done, Operation, Request, Segment};
-use core::sync::atomic::{AtomicUsize, Ordering};
 use spin::Mutex;
 
 const WRITE: Operation = Operation::Write { durable: false };
@@ -60,13 +59,13 @@ fn try_start(
     interrupts: bool,
 ) -> Result<Rig, AhciError> {
     let found = Arc::new(Mutex::new(Vec::new()));
-    let (list, numbers, stopped) = (found.clone(), AtomicUsize::new(0), model.clone());
+    let (list, stopped) = (found.clone(), model.clone());
     let parts = Parts {
         number: 0,
         registers: Box::new(ModelRegisters(model.clone())),
         interrupts: interrupts.then(|| Box::new(ModelMessages(model.clone())) as _),
-        next_disk: Box::new(move || numbers.fetch_add(1, Ordering::Relaxed)),
-        announce: Box::new(move |disk| list.lock().push(disk)),
+        disk_number: Box::new(|port| port as usize + 10),
+        announce: Box::new(move |_, disk| list.lock().push(disk)),
         stop_dma: Box::new(move || stopped.state().dma_stopped = true),
     };
     let acting = model.clone();

@@ -20,7 +20,7 @@ fn a_disk_that_is_pulled_fails_its_requests_and_another_is_a_new_device() {
     rig.model.plug(0, ModelDisk::new("S2", 2000));
     rig.run(|| rig.found.lock().len() == 2);
     let disk = rig.disk(1);
-    assert_eq!((&*disk.identity().name, &*disk.identity().serial), ("sata1", "S2"));
+    assert_eq!((&*disk.identity().name, &*disk.identity().serial), ("sata10", "S2"));
     assert!(disk.is_present() && !rig.disk(0).is_present());
 }
 

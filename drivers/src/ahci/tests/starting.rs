@@ -8,7 +8,7 @@ fn a_disk_is_found_with_what_it_says_of_itself() {
     assert_eq!(rig.found.lock().len(), 1);
     let disk = rig.disk(0);
     let identity = disk.identity();
-    assert_eq!((&*identity.name, &*identity.model, &*identity.serial), ("sata0", "Model disk", "S1"));
+    assert_eq!((&*identity.name, &*identity.model, &*identity.serial), ("sata11", "Model disk", "S1"));
     let geometry = disk.geometry();
     assert_eq!((geometry.block_size, geometry.blocks, geometry.physical_block_size), (512, 1 << 33, 4096));
     let features = geometry.features;
