@@ -202,13 +202,16 @@ fn top_draws_once_a_second_and_any_key_ends_it() {
     let mut rig = Rig::new();
     let first = rig.keys("top\r\n");
     assert!(first.contains("\x1b[2J") && first.contains("rates since the start"), "{first:?}");
+    assert!(first.contains("nvme0n1  1,234  4 MiB"), "{first:?}");
     assert_eq!(rig.pass(500), "");
+    rig.node.disk_reads += 7;
     rig.node.cpus[0].guest += Duration::from_millis(250);
     rig.node.cpus[0].idle += Duration::from_millis(750);
     rig.node.vms[0].cpu_time += Duration::from_millis(250);
     let second = rig.pass(500);
     assert!(second.contains("rates in the last 1.0 s"), "{second:?}");
     assert!(second.contains("  0  25.0 %       0.0 %  75.0 %      0           0  debian/1"), "{second:?}");
+    assert!(second.contains("nvme0n1      7   0 B"), "{second:?}");
     assert!(second.contains("debian  running      2  512 MiB  25.0 %      0  4 min 05 s"), "{second:?}");
     assert!(second.lines().count() <= 24);
     assert_eq!(rig.keys("q"), format!("\x1b[?25h\r\n{PROMPT}"), "the key itself is not typed");

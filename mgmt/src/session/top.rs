@@ -1,4 +1,4 @@
-//! `top`: CPUs and VMs live, on one screen.
+//! `top`: CPUs, VMs and disks live, on one screen.
 
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -8,7 +8,7 @@ use core::cmp::Reverse;
 use core::time::Duration;
 
 use crate::shell::human::{Count, Share, Size, Span};
-use crate::shell::node::{CpuInfo, Node};
+use crate::shell::node::{CpuInfo, DiskCounters, Node};
 use crate::shell::on_one_line;
 use crate::shell::table::Table;
 
@@ -29,11 +29,19 @@ pub(super) struct Top {
     cpus: BTreeMap<u32, CpuInfo>,
     /// CPU time and exits by VM.
     vms: BTreeMap<String, (Duration, u64)>,
+    disks: BTreeMap<String, DiskCounters>,
 }
 
 impl Top {
     pub fn new(rows: usize, columns: usize) -> Self {
-        Self { rows, columns, drawn: None, cpus: BTreeMap::new(), vms: BTreeMap::new() }
+        Self {
+            rows,
+            columns,
+            drawn: None,
+            cpus: BTreeMap::new(),
+            vms: BTreeMap::new(),
+            disks: BTreeMap::new(),
+        }
     }
 
     /// Draws the screen, if it is time.
@@ -63,8 +71,12 @@ impl Top {
             None => "since the start".to_string(),
         };
         let used = info.memory_total.saturating_sub(info.memory_free);
+        let disks = match self.disk_table(node) {
+            Some(table) => format!("\n{table}"),
+            None => String::new(),
+        };
         format!(
-            "{}: up {}, memory {} of {} used; rates {period}; any key ends\n\n{}\n{}",
+            "{}: up {}, memory {} of {} used; rates {period}; any key ends\n\n{}\n{}{disks}",
             info.name,
             Span(info.uptime),
             Size(used),
@@ -138,6 +150,31 @@ impl Top {
         rows.into_iter().for_each(|(_, row)| table.row(row));
         self.vms = vms.into_iter().map(|vm| (vm.name, (vm.cpu_time, vm.exits))).collect();
         table
+    }
+
+    /// What moved on disks; nothing on a machine without.
+    fn disk_table(&mut self, node: &dyn Node) -> Option<Table> {
+        let disks = node.disks();
+        let mut table =
+            Table::new(&["DISK", ">READS", ">READ", ">WRITES", ">WRITTEN", ">FLUSHES", "USED BY"]);
+        for disk in &disks {
+            // A disk that came in the place of another counts from zero again.
+            let before = self.disks.get(&disk.name).copied().unwrap_or_default();
+            let since = |now: u64, before: u64| now.checked_sub(before).unwrap_or(now);
+            let users: Vec<&str> = disk.users.iter().map(|u| u.owner.as_str()).collect();
+            let c = &disk.counters;
+            table.row([
+                disk.name.clone(),
+                Count(since(c.reads, before.reads)).to_string(),
+                Size(since(c.read_bytes, before.read_bytes)).to_string(),
+                Count(since(c.writes, before.writes)).to_string(),
+                Size(since(c.written_bytes, before.written_bytes)).to_string(),
+                Count(since(c.flushes, before.flushes)).to_string(),
+                on_one_line(&users.join(", ")),
+            ]);
+        }
+        self.disks = disks.iter().map(|disk| (disk.name.clone(), disk.counters)).collect();
+        (!disks.is_empty()).then_some(table)
     }
 }
 

@@ -214,7 +214,7 @@ pub(super) static COMMANDS: &[Command] = &[
     Command {
         words: &["top"],
         args: &[],
-        help: "CPUs and VMs live; any key ends it",
+        help: "CPUs, VMs and disks live; any key ends it",
         more: "",
         run: |_, _, _| Ok(Next::Top),
     },

@@ -18,6 +18,7 @@ pub(crate) struct TestNode {
     pub history: Vec<u8>,
     pub log: Vec<LogEntry>,
     pub cpus: Vec<CpuInfo>,
+    pub disk_reads: u64,
 }
 
 pub(crate) fn summary(name: &str, state: VmState) -> VmSummary {
@@ -61,6 +62,7 @@ impl TestNode {
             history: Vec::new(),
             log: log.collect(),
             cpus: vec![cpu],
+            disk_reads: 1234,
         }
     }
 
@@ -193,7 +195,7 @@ impl Node for TestNode {
             physical_block_size: 4096,
             volatile_cache: true,
             discard: true,
-            counters: DiskCounters { reads: 1234, read_bytes: 4 << 20, ..DiskCounters::default() },
+            counters: DiskCounters { reads: self.disk_reads, read_bytes: 4 << 20, ..DiskCounters::default() },
             users: vec![user(0..8 << 30, true), user(1 << 30..3 << 30, false)],
             ..DiskInfo::default()
         };
