@@ -132,7 +132,13 @@ impl Vectors<'_> {
     /// The highest vector, which is the most urgent; 0 for none, since vectors below 16 never get in.
     #[inline]
     pub fn highest(&self) -> u8 {
-        for index in (0..8).rev() {
+        self.highest_up_to(u8::MAX)
+    }
+
+    /// As [`Self::highest`], of a set that has none above `vector`'s register.
+    #[inline]
+    pub fn highest_up_to(&self, vector: u8) -> u8 {
+        for index in (0..=u16::from(vector >> 5)).rev() {
             let bits = self.word(index).load(Ordering::Relaxed);
             if bits != 0 {
                 return (index as u8) << 5 | (31 - bits.leading_zeros() as u8);
@@ -198,7 +204,7 @@ mod tests {
             assert_eq!(set.words()[usize::from(vector / 64)] >> (vector % 64) & 1, 1);
         }
         set.remove(255);
-        assert_eq!(set.highest(), 192);
+        assert_eq!((set.highest(), set.highest_up_to(192), set.highest_up_to(31)), (192, 192, 31));
         assert!(!set.contains(255) && !page.isr().contains(192) && !page.tmr().contains(192));
     }
 

@@ -44,7 +44,8 @@ impl LocalApic {
         let (irr, isr) = (page.irr(), page.isr());
         irr.remove(vector);
         isr.insert(vector);
-        self.requested = irr.highest();
+        // It was the highest.
+        self.requested = irr.highest_up_to(vector);
         self.in_service = self.in_service.max(vector);
     }
 
@@ -130,7 +131,7 @@ impl LocalApic {
         if self.hardware {
             self.untold = self.untold.max(Untold::Service);
         } else {
-            self.in_service = isr.highest();
+            self.in_service = isr.highest_up_to(vector);
         }
         self.ended(vector)
     }
