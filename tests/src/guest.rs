@@ -1,4 +1,7 @@
 //! The Debian guest of the tests: its kernel as Debian ships it, and a first program that says what it has.
+use xtask::failure::Result;
+use xtask::initramfs::Initramfs;
+use xtask::setup::guest::Guest;
 
 /// `/init`. The word `act=` on the kernel's command line says what the guest does after its report. One that
 /// ticks says what it hears meanwhile. It listens without a time limit, since the shell's `read` throws away
@@ -8,6 +11,7 @@ pub const INIT: &str = r#"#!/bin/sh
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
+for module in $(cat /modules/order 2>/dev/null); do insmod /modules/$module.ko; done
 echo "GUEST cpus $(grep -c ^processor /proc/cpuinfo) memory $(awk '/MemTotal/ { print $2 }' /proc/meminfo) kernel $(uname -r) clock $(cat /sys/devices/system/clocksource/clocksource0/current_clocksource)"
 cd /root
 for word in $(cat /proc/cmdline); do
@@ -28,6 +32,20 @@ export PS1='guest# '
 setsid cttyhack sh
 poweroff -f
 "#;
+
+/// Modules of Debian's kernel for a guest with virtio disks, in the order in which they need each other.
+const DISK_MODULES: [&str; 6] =
+    ["virtio_ring", "virtio", "virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci", "virtio_blk"];
+
+/// A first file system of a guest with disks: loads their drivers before it reports.
+pub fn initrd_with_disks(debian: &Guest) -> Result<Vec<u8>> {
+    let mut archive = Initramfs::busybox(debian, INIT)?;
+    for name in DISK_MODULES {
+        archive.file(&format!("modules/{name}.ko"), 0o644, &debian.module(name)?);
+    }
+    archive.file("modules/order", 0o644, DISK_MODULES.join("\n").as_bytes());
+    Ok(archive.finish())
+}
 
 /// The prompt of the guest's shell.
 pub const PROMPT: &str = "guest# ";

@@ -13,6 +13,7 @@
 //!
 //! A test that is for both virtualization extensions takes a [`rig::Rig`], and does not look at it for what it
 //! promises; where an emulator differs from the manuals is in [`payload::Case::unlike`].
+pub mod drive;
 pub mod guest;
 pub mod node;
 pub mod prepared;

@@ -6,6 +6,7 @@
 //! | `without_vms` | CPUs that cannot run VMs, or that firmware keeps from it |
 //! | `loader` | what is said on the way to a node that cannot be started |
 //! | `configuration` | wrong lines in purevisor.toml, files that are no kernels, the other VMs |
+//! | `disks` | guests' disks: data on the host's image, parts, copies of files, refusals, drives that are pulled out |
 //! | `guests` | Debian guests: what they see, how they end, what the operator does to them |
 //! | `console` | attaching, history, editing |
 //! | `failures` | what the kernel reports of its own mistakes |
@@ -33,6 +34,7 @@ macro_rules! on_each_rig {
 
 mod configuration;
 mod console;
+mod disks;
 mod failures;
 mod guests;
 mod hostile;

@@ -29,8 +29,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 mod accelerator;
 pub mod bochs;
+mod drive;
 mod emulator;
 mod firmware;
+pub mod monitor;
 mod process;
 mod session;
 mod terminal;
@@ -39,6 +41,7 @@ use emulator::Emulator;
 
 pub use accelerator::Accelerator;
 pub use bochs::Bochs;
+pub use drive::{Connection, Drive};
 pub use emulator::End;
 pub use session::{Seen, Session};
 
@@ -97,6 +100,8 @@ pub struct Qemu {
     parallel: bool,
     reboot: bool,
     debug_log: Option<PathBuf>,
+    drives: Vec<Drive>,
+    monitor: Option<PathBuf>,
     extra: Vec<OsString>,
 }
 
@@ -115,6 +120,8 @@ impl Qemu {
             parallel: false,
             reboot: false,
             debug_log: None,
+            drives: Vec::new(),
+            monitor: None,
             extra: Vec::new(),
         }
     }
@@ -182,6 +189,18 @@ impl Qemu {
         self
     }
 
+    /// One more drive, beside the medium.
+    pub fn drive(mut self, drive: Drive) -> Self {
+        self.drives.push(drive);
+        self
+    }
+
+    /// Lets [`monitor::tell`] reach the machine by a socket at this place.
+    pub fn monitor(mut self, socket: impl Into<PathBuf>) -> Self {
+        self.monitor = Some(socket.into());
+        self
+    }
+
     /// More arguments.
     pub fn args(mut self, args: impl IntoIterator<Item = impl Into<OsString>>) -> Self {
         self.extra.extend(args.into_iter().map(Into::into));
@@ -232,6 +251,12 @@ impl Qemu {
         command.args(["-drive", &format!("format=raw,{drive}")]);
         if let Some(log) = &self.debug_log {
             command.args(["-d", "int,cpu_reset,guest_errors", "-D"]).arg(log);
+        }
+        for drive in &self.drives {
+            command.args(drive.args()?);
+        }
+        if let Some(socket) = &self.monitor {
+            command.args(["-qmp", &format!("unix:{},server=on,wait=off", quoted(socket)?)]);
         }
         command.args(&self.extra);
         // Where QEMU would leave files of its own.
@@ -304,9 +329,17 @@ mod tests {
     fn the_command_line_says_what_was_asked_for() {
         let qemu = Qemu::new(Medium::Disk("/a,b.img".into()));
         let qemu = qemu.machine(Machine::Pc).cpu("EPYC").cpus(8).memory_mib(512).args(["-S"]);
+        let qemu = qemu.drive(Drive::new("d0", "/d", Connection::Nvme)).monitor("/q,1");
         let line = line(&qemu.accelerator(Accelerator::Software));
         for part in
-            ["-machine pc ", "tcg,thread=single", "-cpu EPYC -smp 8 -m 512M", "snapshot=on,file=/a,,b.img"]
+            [
+                "-machine pc ",
+                "tcg,thread=single",
+                "-cpu EPYC -smp 8 -m 512M",
+                "snapshot=on,file=/a,,b.img",
+                "-device nvme,drive=d0,serial=d0 ",
+                "-qmp unix:/q,,1,server=on,wait=off ",
+            ]
         {
             assert!(line.contains(part), "{part}: {line}");
         }
