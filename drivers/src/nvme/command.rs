@@ -1,4 +1,5 @@
 //! Submission queue entries (NVMe 2.0, 3.3.3.1; NVM Command Set 1.0, 3.2).
+use core::fmt;
 use mm::Hpa;
 
 /// A submission queue entry: 64 bytes, as the 8 words that are stored.
@@ -150,6 +151,21 @@ impl Command {
     /// Abort of a command on a submission queue.
     pub const fn abort(queue: u16, cid: u16) -> Self {
         Self::new(Opcode::ABORT, 0).dwords_10(queue as u32 | (cid as u32) << 16, 0)
+    }
+}
+
+impl fmt::Display for Command {
+    /// An I/O command, for the log, after the controller's name: `n1: read at block 2048`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (opcode, namespace, block) = (Opcode(self.0[0] as u8), self.0[0] >> 32, self.0[5]);
+        match opcode {
+            Opcode::READ => write!(f, "n{namespace}: read at block {block}"),
+            Opcode::WRITE => write!(f, "n{namespace}: write at block {block}"),
+            Opcode::WRITE_ZEROES => write!(f, "n{namespace}: write of zeroes at block {block}"),
+            Opcode::FLUSH => write!(f, "n{namespace}: flush"),
+            Opcode::DATASET_MANAGEMENT => write!(f, "n{namespace}: deallocation"),
+            Opcode(other) => write!(f, "n{namespace}: command {other:#04x}"),
+        }
     }
 }
 

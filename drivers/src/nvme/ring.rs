@@ -221,6 +221,11 @@ impl<T> Ring<T> {
         self.slots.get_mut(usize::from(slot))?.owner.as_mut()
     }
 
+    /// The command of a slot.
+    pub fn command(&self, slot: u8) -> Command {
+        self.slots[usize::from(slot)].command
+    }
+
     /// The identifier of a slot's command.
     pub fn cid(&self, slot: u8) -> u16 {
         u16::from(slot) | u16::from(self.slots[usize::from(slot)].count) << 8

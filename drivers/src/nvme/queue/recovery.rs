@@ -33,10 +33,11 @@ impl Queue {
         if !status.transient() || issued.attempts >= self.terms.retries {
             let errors = state.counters.errors + 1;
             if errors <= 8 || errors.is_power_of_two() {
-                let (opcode, times) = (issued.opcode.0, issued.attempts);
+                let (times, number) = (issued.attempts, state.ring.number());
+                let command = state.ring.command(slot);
                 log::warn!(
-                    "{name}: command {opcode:#04x} failed with status {status} after {times} retries \
-                     (errors: {errors})"
+                    "{name}{command} failed with status {status} after {times} retries (errors of queue \
+                     {number}: {errors})"
                 );
             }
             return false;

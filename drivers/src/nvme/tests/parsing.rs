@@ -1,6 +1,6 @@
 //! Parts that need no controller: pages of data, statuses, pointers, which CPU has which queue.
 use super::*;
-use crate::nvme::command::DataPointer;
+use crate::nvme::command::{Command, DataPointer, Opcode};
 use crate::nvme::completion::Status;
 use crate::nvme::identify::{BadNamespace, CommandLimits, ControllerData, NamespaceData, Page, Sgl};
 use crate::nvme::lifecycle::{deal, server};
@@ -159,4 +159,11 @@ fn a_doorbell_is_rung_for_where_it_passes_what_the_controller_waits_for() {
             }
         }
     }
+}
+
+#[test]
+fn a_command_is_named_in_the_log_by_its_namespace_and_block() {
+    let read = Command::blocks(Opcode::READ, 3, 2048, 8, 0).identifier(0x1234);
+    assert_eq!(std::format!("nvme0{read}"), "nvme0n3: read at block 2048");
+    assert_eq!(Command::new(Opcode::FLUSH, 1).to_string(), "n1: flush");
 }
