@@ -2,8 +2,10 @@
 //!
 //! | folder | devices |
 //! |---|---|
+//! | [`ahci`] | SATA disks |
 //! | [`nvme`] | NVMe drives |
 //! | [`pci`] | the bus: what is there, its address windows, its interrupts |
+//! | [`virtio`] | virtio-blk disks, for nodes that are VMs themselves |
 //!
 //! A driver touches the machine through two traits only: [`Registers`], a window on its device's registers,
 //! and [`Kernel`], which gives it memory for DMA, interrupts, time and tasks. On the host both are played by a
@@ -24,8 +26,10 @@ mod dma;
 mod kernel;
 pub mod nvme;
 pub mod pci;
+mod request;
 #[cfg(test)]
 mod test_kernel;
+pub mod virtio;
 
 pub use dma::DmaMemory;
 pub use kernel::{Interrupt, Kernel, MsiMessage, Registers, Task};

@@ -4,7 +4,7 @@
 //! none waits for the ones before it.
 #![allow(unsafe_code)] // copies from and to the memory that requests name
 
-use super::regions::Cursor;
+use crate::request::Cursor;
 use crate::{DmaMemory, Kernel};
 use alloc::boxed::Box;
 use alloc::sync::Arc;

@@ -14,9 +14,9 @@ use super::queue::bits;
 use super::recovery::watch;
 use super::registers::{Link, PortRegisters, Window};
 use super::tables::PortMemory;
-use super::wait::{after, nanos, pause, signal_or, until};
 use super::{Announce, Limits, Parts};
 use crate::pci::MessageInterrupts;
+use crate::request::wait::{after, nanos, pause, signal_or, until};
 use crate::{Interrupt, Kernel};
 use alloc::boxed::Box;
 use alloc::format;
@@ -350,6 +350,7 @@ impl Core {
             return;
         }
         (self.stop_dma)();
+        self.window.close();
         if let Some((messages, _)) = &self.interrupts {
             messages.connect(0, None);
         }

@@ -1,7 +1,7 @@
 //! SATA disks: AHCI 1.0 to 1.3.1 host bus adapters (HBA), disks that follow ATA-7 or later (ACS-3).
 //!
 //! ```text
-//! BlockDevice::submit ─► disk ─► queue: slots of the port ─► work: commands of a request
+//! BlockDevice::submit ─► disk ─► queue: slots of the port ─► request: its commands
 //!                                  │      regions: where the data is; bounce, at last
 //! BlockDevice::start ──► PxSACT,   ▼
 //!                        PxCI    tables: command list and tables, received FISes ◄──► the HBA
@@ -47,8 +47,6 @@ mod repair;
 mod tables;
 #[cfg(test)]
 mod tests;
-mod wait;
-mod work;
 
 use crate::Registers;
 use crate::pci::MessageInterrupts;

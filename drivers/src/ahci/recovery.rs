@@ -17,7 +17,7 @@ use super::fis::{Command, DISABLE_CACHE, failed_tag};
 use super::identify::DiskData;
 use super::port::Port;
 use super::registers::Link;
-use super::wait::{pause, until};
+use crate::request::wait::{pause, until};
 use alloc::sync::Arc;
 use block::BlockError;
 use core::sync::atomic::Ordering;

@@ -2,6 +2,7 @@
 use crate::Registers;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 /// HBA capabilities.
 const CAP: u64 = 0x00;
@@ -79,36 +80,55 @@ impl HandOff {
 /// The HBA's window.
 pub(super) struct Window {
     registers: Box<dyn Registers>,
+    /// Nobody answers any more, whatever may be at its place.
+    closed: AtomicBool,
 }
 
 impl Window {
     pub fn new(registers: Box<dyn Registers>) -> Self {
-        Self { registers }
+        Self { registers, closed: AtomicBool::new(false) }
+    }
+
+    /// The HBA is gone, and its place may be another's: from now on reads are all ones, and writes go nowhere.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+    }
+
+    #[inline]
+    fn read(&self, offset: u64) -> u32 {
+        if self.closed.load(Ordering::Relaxed) { u32::MAX } else { self.registers.read32(offset) }
+    }
+
+    #[inline]
+    fn write(&self, offset: u64, value: u32) {
+        if !self.closed.load(Ordering::Relaxed) {
+            self.registers.write32(offset, value);
+        }
     }
 
     pub fn capabilities(&self) -> Capabilities {
-        Capabilities(self.registers.read32(CAP))
+        Capabilities(self.read(CAP))
     }
 
     /// Nobody answers. CAP has reserved combinations in all ones, so that no HBA says it.
     pub fn is_gone(&self) -> bool {
-        self.registers.read32(CAP) == u32::MAX && self.registers.read32(VS) == u32::MAX
+        self.read(CAP) == u32::MAX && self.read(VS) == u32::MAX
     }
 
     /// Major and minor version.
     pub fn version(&self) -> (u16, u16) {
-        let version = self.registers.read32(VS);
+        let version = self.read(VS);
         ((version >> 16) as u16, version as u16)
     }
 
     pub fn implemented(&self) -> u32 {
-        self.registers.read32(PI)
+        self.read(PI)
     }
 
     /// PI is written by firmware alone; an HBA that loses it by a reset gets it back.
     pub fn restore_implemented(&self, ports: u32) {
         if self.implemented() != ports {
-            self.registers.write32(PI, ports);
+            self.write(PI, ports);
         }
     }
 
@@ -119,44 +139,44 @@ impl Window {
 
     /// Asks the firmware for the HBA, if there is something to ask (CAP2.BOH).
     pub fn request_hand_off(&self) -> bool {
-        let has = self.registers.read32(CAP2) & 1 != 0 && self.hand_off().firmware_owns();
+        let has = self.read(CAP2) & 1 != 0 && self.hand_off().firmware_owns();
         if has {
             // OOS; writing 0 to OOC, which is cleared by ones.
-            self.registers.write32(BOHC, self.registers.read32(BOHC) & !(1 << 3) | 1 << 1);
+            self.write(BOHC, self.read(BOHC) & !(1 << 3) | 1 << 1);
         }
         has
     }
 
     pub fn hand_off(&self) -> HandOff {
-        HandOff(self.registers.read32(BOHC))
+        HandOff(self.read(BOHC))
     }
 
     pub fn begin_reset(&self) {
         // AE first: without it the other bits may be read-only (3.1.2).
-        self.registers.write32(GHC, AHCI_ENABLE);
-        self.registers.write32(GHC, AHCI_ENABLE | RESET);
+        self.write(GHC, AHCI_ENABLE);
+        self.write(GHC, AHCI_ENABLE | RESET);
     }
 
     /// An HBA that is gone never ends its reset.
     pub fn in_reset(&self) -> bool {
-        self.registers.read32(GHC) & RESET != 0
+        self.read(GHC) & RESET != 0
     }
 
     pub fn enable(&self, interrupts: bool) {
-        self.registers.write32(GHC, AHCI_ENABLE);
-        self.registers.write32(GHC, AHCI_ENABLE | if interrupts { INTERRUPT_ENABLE } else { 0 });
+        self.write(GHC, AHCI_ENABLE);
+        self.write(GHC, AHCI_ENABLE | if interrupts { INTERRUPT_ENABLE } else { 0 });
     }
 
     /// Which ports want something.
     #[inline]
     pub fn interrupts(&self) -> u32 {
-        self.registers.read32(IS)
+        self.read(IS)
     }
 
     /// Clears those.
     #[inline]
     pub fn acknowledge(&self, ports: u32) {
-        self.registers.write32(IS, ports);
+        self.write(IS, ports);
     }
 }
 
@@ -299,12 +319,12 @@ impl PortRegisters {
 
     #[inline]
     pub fn read(&self, register: PortRegister) -> u32 {
-        self.window.registers.read32(self.base + register.0)
+        self.window.read(self.base + register.0)
     }
 
     #[inline]
     pub fn write(&self, register: PortRegister, value: u32) {
-        self.window.registers.write32(self.base + register.0, value);
+        self.window.write(self.base + register.0, value);
     }
 
     /// Sets and clears bits of PxCMD.

@@ -2,7 +2,7 @@
 //! held: nobody else gives the HBA commands then, nor takes completions.
 use super::fis::{Verdict, final_error, judge};
 use super::queue::{Mode, Queue, State, bits};
-use super::work::Finished;
+use crate::request::Finished;
 use alloc::vec::Vec;
 use block::BlockError;
 use core::sync::atomic::Ordering;

@@ -11,7 +11,7 @@
 //! - `services`: what drivers ask of the kernel (`drivers::Kernel`).
 //! - `inventory`: all functions and who has them.
 //! - `watch`: finds functions, gives them to drivers, and takes them away when they leave.
-//! - `attach`: the drivers; `nvme`, `ahci`: what each gets, and what becomes of its disks.
+//! - `attach`: the drivers; `nvme`, `ahci`, `virtio`: what each gets, and what becomes of its disks.
 //! - `disks`: all disks, and who uses which part of them.
 //!
 //! The machine is up before any device is: boot waits for none. Whoever needs a disk waits for it by
@@ -24,6 +24,7 @@ mod inventory;
 mod nvme;
 mod registers;
 mod services;
+mod virtio;
 mod watch;
 
 use crate::cpu_loop::Runtime;

@@ -201,8 +201,9 @@ fn a_discard_of_any_length_reaches_the_disk_in_ranges() {
 
 #[test]
 fn an_hba_that_reaches_4_gib_has_what_is_beyond_go_through_memory_below() {
-    use crate::ahci::regions::{Cursor, describe};
+    use crate::ahci::regions::describe;
     use crate::ahci::tables::Table;
+    use crate::request::Cursor;
     let kernel = TestKernel::new(1);
     let table = Table::new(&*kernel, true).unwrap();
     let segment = |address, bytes| Segment { address: mm::Hpa::new(address), bytes };

@@ -1,5 +1,5 @@
 //! A request on its way into commands: what of it no command covers yet, and who is told at the end.
-use super::regions::Cursor;
+use super::Cursor;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use block::{BlockError, Completion, Done, Operation, Request};
@@ -7,7 +7,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use spin::Mutex;
 
 /// The part of a request that is not a command yet.
-pub(super) struct Work {
+pub(crate) struct Work {
     pub operation: Operation,
     pub block: u64,
     pub blocks: u64,
@@ -99,7 +99,7 @@ impl Completion for All {
 }
 
 /// One to be told for many.
-pub(super) fn all(dones: Vec<Done>) -> Done {
+pub(crate) fn all(dones: Vec<Done>) -> Done {
     Done { to: Arc::new(All(dones)), tag: 0 }
 }
 
@@ -107,7 +107,7 @@ pub(super) fn all(dones: Vec<Done>) -> Done {
 const MOST_FINISHED: usize = 33;
 
 /// Requests that are done, to be told when the lock is free.
-pub(super) struct Finished {
+pub(crate) struct Finished {
     list: [Option<(Done, Result<(), BlockError>)>; MOST_FINISHED],
     count: usize,
 }

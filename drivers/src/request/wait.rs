@@ -10,7 +10,7 @@ use executor::Signal;
 const LOOK: Duration = Duration::from_millis(1);
 
 /// Waits for a signal, until `deadline` at the latest.
-pub(super) async fn signal_or(kernel: &dyn Kernel, signal: &Signal, deadline: u64) {
+pub(crate) async fn signal_or(kernel: &dyn Kernel, signal: &Signal, deadline: u64) {
     let mut raised = pin!(signal.wait());
     let mut late = pin!(kernel.timers().sleep_until(deadline));
     poll_fn(|context| {
@@ -23,12 +23,12 @@ pub(super) async fn signal_or(kernel: &dyn Kernel, signal: &Signal, deadline: u6
 }
 
 /// Waits.
-pub(super) async fn pause(kernel: &dyn Kernel, time: Duration) {
+pub(crate) async fn pause(kernel: &dyn Kernel, time: Duration) {
     kernel.timers().sleep_until(after(kernel, time)).await;
 }
 
 /// Waits until something is so, for `limit` at most. Whether it is.
-pub(super) async fn until(kernel: &dyn Kernel, limit: Duration, is_so: impl Fn() -> bool) -> bool {
+pub(crate) async fn until(kernel: &dyn Kernel, limit: Duration, is_so: impl Fn() -> bool) -> bool {
     let deadline = after(kernel, limit);
     loop {
         // The time before the look: a task that was kept from running still looks once after the limit.
@@ -44,11 +44,11 @@ pub(super) async fn until(kernel: &dyn Kernel, limit: Duration, is_so: impl Fn()
 }
 
 /// The moment `time` from now.
-pub(super) fn after(kernel: &dyn Kernel, time: Duration) -> u64 {
+pub(crate) fn after(kernel: &dyn Kernel, time: Duration) -> u64 {
     kernel.now().saturating_add(nanos(time))
 }
 
 /// Nanoseconds of a time, of 584 years at most.
-pub(super) fn nanos(time: Duration) -> u64 {
+pub(crate) fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
