@@ -30,7 +30,7 @@ pub trait BarTarget: Send + Sync {
     fn bar_write(&self, bar: u8, offset: u64, size: u8, value: u64);
 }
 
-/// A base that no address is behind.
+/// A base that no address is behind: physical ones have 52 bits.
 const OFF: u64 = 1 << 63;
 
 /// A base address register.

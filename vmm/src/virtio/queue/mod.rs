@@ -22,7 +22,7 @@ use super::control::{Control, NO_VECTOR};
 use super::device::Feature;
 use crate::memory::{GuestMemory, Window};
 use alloc::sync::Arc;
-use core::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU16, Ordering, fence};
 use mm::addr::Gpa;
 use spin::Mutex;
 
@@ -233,7 +233,9 @@ impl Virtqueue {
                 budget = budget.saturating_sub(1);
             }
             drop(source);
-            // Who came between the look and the unlocking was not served.
+            // Who came between the look and the unlocking was not served. Unlocking is a store that the load behind it
+            // would overtake: he would find the queue locked, and we nothing of him.
+            fence(Ordering::SeqCst);
             if !self.again.load(Ordering::SeqCst) {
                 return;
             }

@@ -5,6 +5,7 @@ use crate::virtio::Feature;
 use mm::addr::Gpa;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{Ordering, fence};
 use std::vec::Vec;
 
 /// Guest-physical address, bytes, written by the device.
@@ -127,6 +128,8 @@ impl DriverRing {
         let old = self.next;
         self.next = self.next.wrapping_add(1);
         self.put(self.driver + 2, &self.next.to_le_bytes());
+        // The device must see it before we see whether it wants to know.
+        fence(Ordering::SeqCst);
         let kick = if self.event_idx {
             needs_event(self.get16(self.device + 4 + 8 * u64::from(self.size)), self.next, old)
         } else {
@@ -173,6 +176,7 @@ impl DriverRing {
         }
         self.put(self.descriptors + 16 * u64::from(first.0) + 14, &first_flags.to_le_bytes());
         self.chains.insert(id, std::vec![id; list.len()]);
+        fence(Ordering::SeqCst);
         let (event, flags) = (self.get16(self.device), self.get16(self.device + 2));
         let kick = match flags {
             0 => true,
