@@ -331,16 +331,14 @@ mod tests {
         let qemu = qemu.machine(Machine::Pc).cpu("EPYC").cpus(8).memory_mib(512).args(["-S"]);
         let qemu = qemu.drive(Drive::new("d0", "/d", Connection::Nvme)).monitor("/q,1");
         let line = line(&qemu.accelerator(Accelerator::Software));
-        for part in
-            [
-                "-machine pc ",
-                "tcg,thread=single",
-                "-cpu EPYC -smp 8 -m 512M",
-                "snapshot=on,file=/a,,b.img",
-                "-device nvme,drive=d0,serial=d0 ",
-                "-qmp unix:/q,,1,server=on,wait=off ",
-            ]
-        {
+        for part in [
+            "-machine pc ",
+            "tcg,thread=single",
+            "-cpu EPYC -smp 8 -m 512M",
+            "snapshot=on,file=/a,,b.img",
+            "-device nvme,drive=d0,serial=d0 ",
+            "-qmp unix:/q,,1,server=on,wait=off ",
+        ] {
             assert!(line.contains(part), "{part}: {line}");
         }
         assert!(line.ends_with("-S") && line.contains("-no-reboot") && !line.contains("icount"));
