@@ -1,6 +1,6 @@
 //! A machine that runs PureVisor, as its operator uses it.
 use crate::guest;
-use crate::rig::Rig;
+use crate::rig::{Rig, bochs_model};
 use crate::slot::{self, Slot};
 use crate::terminal::plain;
 use crate::volume::{Volume, Written};
@@ -52,7 +52,7 @@ pub fn power_on_in(rig: Rig, volume: &Volume) -> Result<Node> {
     start(volume, rig, |written| match rig {
         Rig::Qemu => qemu(Medium::Folder(written.folder())).start(),
         Rig::QemuInParallel => qemu(Medium::Folder(written.folder())).cpus(3).parallel().start(),
-        Rig::Bochs { cpus } => Bochs::new(written.iso()?).cpus(cpus).start(),
+        Rig::Bochs { cpus } => Bochs::new(written.iso()?).cpu(bochs_model(cpus)).cpus(cpus).start(),
     })
 }
 

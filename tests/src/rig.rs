@@ -2,6 +2,7 @@
 use crate::PATIENCE;
 use payload::Emulator;
 use std::time::Duration;
+use xtask::rig::bochs;
 
 /// A machine that PureVisor starts on, and with it the back end that its VMs get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,11 +11,18 @@ pub enum Rig {
     Qemu,
     /// QEMU, whose 3 processors really run in parallel; VMs must keep off the first (see [`xtask::rig`]).
     QemuInParallel,
-    /// Bochs: VT-x, BIOS and GRUB; so many processors, 512 MiB.
+    /// Bochs: VT-x, BIOS and GRUB; so many processors, 512 MiB. Two processors deliver interrupts to guests by
+    /// themselves; one has only the TPR's shadow, so that the hypervisor injects them.
     Bochs {
         /// 1 or 2.
         cpus: u32,
     },
+}
+
+/// The model of the processors of a machine in Bochs that has so many. One is an older one, which has no
+/// virtual-interrupt delivery.
+pub fn bochs_model(cpus: u32) -> &'static str {
+    if cpus == 1 { "corei7_ivy_bridge_3770k" } else { bochs::MODEL }
 }
 
 impl Rig {
