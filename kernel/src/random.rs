@@ -1,9 +1,11 @@
 //! Random bytes: the CPU's generator where it has one, mixed with what nobody outside can predict.
 #![allow(unsafe_code)] // RDSEED and RDRAND are instructions
 
-use crate::cpu::registers::{cpuid, rdtsc};
+use crate::cpu::control;
+use crate::cpu::registers::rdtsc;
 use core::arch::asm;
 use core::sync::atomic::{AtomicU64, Ordering};
+use vmm::virtio::Entropy;
 
 /// Carried from call to call.
 static POOL: AtomicU64 = AtomicU64::new(0x9e37_79b9_7f4a_7c15);
@@ -21,11 +23,38 @@ pub fn bytes() -> [u8; 32] {
     out
 }
 
+/// What guests are given by their virtio-rng: nothing but what the CPU's generator made.
+pub struct Generator(());
+
+impl Generator {
+    /// `None` where the CPU has no generator.
+    pub fn find() -> Option<Self> {
+        let features = control::features();
+        (features.rdseed || features.rdrand).then_some(Self(()))
+    }
+}
+
+impl Entropy for Generator {
+    fn fill(&self, out: &mut [u8]) -> bool {
+        out.chunks_mut(8).all(|chunk| {
+            let word = hardware_word();
+            if let Some(word) = word {
+                chunk.copy_from_slice(&(word ^ stirred()).to_le_bytes()[..chunk.len()]);
+            }
+            word.is_some()
+        })
+    }
+}
+
 fn word() -> u64 {
-    let hardware = hardware_word().unwrap_or(0);
+    hardware_word().unwrap_or(0) ^ stirred()
+}
+
+/// The pool's next word.
+fn stirred() -> u64 {
     let mixed = mix(POOL.load(Ordering::Relaxed) ^ rdtsc());
     POOL.store(mixed, Ordering::Relaxed);
-    hardware ^ mixed
+    mixed
 }
 
 /// The finalizer of SplitMix64: every input bit changes every output bit half of the time.
@@ -37,8 +66,7 @@ const fn mix(mut z: u64) -> u64 {
 }
 
 fn hardware_word() -> Option<u64> {
-    let has_rdseed = cpuid(7, 0).ebx & 1 << 18 != 0;
-    let has_rdrand = cpuid(1, 0).ecx & 1 << 30 != 0;
+    let (has_rdseed, has_rdrand) = (control::features().rdseed, control::features().rdrand);
     for _ in 0..ATTEMPTS {
         let (mut value, mut ok): (u64, u8) = (0, 0);
         if has_rdseed {

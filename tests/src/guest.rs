@@ -39,11 +39,17 @@ const DISK_MODULES: [&str; 6] =
 
 /// A first file system of a guest with disks: loads their drivers before it reports.
 pub fn initrd_with_disks(debian: &Guest) -> Result<Vec<u8>> {
+    initrd_with(debian, &[])
+}
+
+/// Likewise with these modules behind those of virtio disks.
+pub fn initrd_with(debian: &Guest, modules: &[&str]) -> Result<Vec<u8>> {
     let mut archive = Initramfs::busybox(debian, INIT)?;
-    for name in DISK_MODULES {
+    let modules = [&DISK_MODULES[..], modules].concat();
+    for name in &modules {
         archive.file(&format!("modules/{name}.ko"), 0o644, &debian.module(name)?);
     }
-    archive.file("modules/order", 0o644, DISK_MODULES.join("\n").as_bytes());
+    archive.file("modules/order", 0o644, modules.join("\n").as_bytes());
     Ok(archive.finish())
 }
 

@@ -18,6 +18,7 @@ pub mod guest;
 pub mod node;
 pub mod prepared;
 pub mod rig;
+pub mod shell;
 pub mod slot;
 pub mod terminal;
 pub mod volume;

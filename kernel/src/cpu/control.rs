@@ -49,6 +49,10 @@ pub struct Features {
     pub smap: bool,
     /// UMIP.
     pub umip: bool,
+    /// The RDSEED instruction.
+    pub rdseed: bool,
+    /// The RDRAND instruction.
+    pub rdrand: bool,
 }
 
 /// The CPU lacks something that the kernel cannot do without.
@@ -86,6 +90,8 @@ fn detect() -> Features {
         smep: extended.ebx & 1 << 7 != 0,
         smap: extended.ebx & 1 << 20 != 0,
         umip: extended.ecx & 1 << 2 != 0,
+        rdseed: cpuid(0, 0).eax >= 7 && extended.ebx & 1 << 18 != 0,
+        rdrand: basic.ecx & 1 << 30 != 0,
     }
 }
 

@@ -4,7 +4,7 @@ use crate::console::{self, ACTIVITY, framebuffer, log as kernel_log, serial};
 use crate::cpu_loop::Runtime;
 use crate::interrupts;
 use crate::time;
-use crate::vm::Notice;
+use crate::vm::{Notice, Vm};
 use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -15,7 +15,8 @@ use core::task::Poll;
 use core::time::Duration;
 use executor::Timers;
 use mgmt::session::{Session, VmEvent};
-use mgmt::shell::node::VmState;
+use mgmt::shell::node::{Terminal, VmState};
+use vmm::platform::ConsoleOutput;
 
 /// How often the session is told the time, in nanoseconds: `top` and `log -f` draw then.
 const TICK: u64 = 100_000_000;
@@ -82,9 +83,9 @@ impl Console {
         let mut tick = pin!(timers.sleep_until(time::now().0.saturating_add(pause)));
         let mut activity = pin!(ACTIVITY.wait());
         let mut news = pin!(self.node.vms.news.wait());
-        if let Some(vm) = self.session.attached().and_then(|name| self.node.vms.get(name)) {
-            vm.console.watch();
-            if vm.console.sequence() > self.node.console_shown.get() {
+        if let Some((.., output)) = self.attached() {
+            output.watch();
+            if output.sequence() > self.node.console_shown.get() {
                 ACTIVITY.raise();
             }
         }
@@ -100,6 +101,13 @@ impl Console {
         .await;
     }
 
+    /// The terminal that the session is on: its VM, which it is, and what is printed there.
+    fn attached(&self) -> Option<(&Vm, Terminal, &ConsoleOutput)> {
+        let (name, terminal) = self.session.attached()?;
+        let vm = self.node.vms.get(name)?;
+        Some((vm, terminal, vm.terminals.output(terminal)?))
+    }
+
     /// Enters the console that the configuration names, once its VM has begun to start.
     fn attach_when_alive(&mut self) {
         let Some(vm) = self.attach.as_ref().and_then(|name| self.node.vms.get(name)) else { return };
@@ -107,14 +115,14 @@ impl Console {
         if status.is_alive() || status == VmState::Failed {
             let name = vm.config.name.clone();
             self.attach = None;
-            self.session.attach(&name, &self.node, &mut self.out);
+            self.session.attach(&name, Terminal::Serial, &self.node, &mut self.out);
         }
     }
 
     /// Shows new log entries above the prompt, and on a VM's console those that an operator must not miss,
     /// but for what this VM tells by itself.
     fn show_log(&mut self) {
-        let own = self.session.attached().map(|vm| format!("vm {vm}:"));
+        let own = self.session.attached().map(|(vm, _)| format!("vm {vm}:"));
         let mut lines = Vec::new();
         self.shown = kernel_log::read(self.shown, ENTRIES, |entry, text| {
             let time = time::of_stamp(entry.stamp).unwrap_or_default();
@@ -153,21 +161,22 @@ impl Console {
 
     /// Shows what the VM of this console printed, and what became of VMs.
     fn show_vm(&mut self) {
-        let Self { session, node, out, .. } = self;
-        if let Some(vm) = session.attached().and_then(|name| node.vms.get(name)) {
+        if let Some((vm, terminal, output)) = self.attached() {
             let mut bytes = [0; OUTPUT];
-            let got = vm.console.read(node.console_shown.get(), &mut bytes);
-            node.console_shown.set(got.next);
+            let got = output.read(self.node.console_shown.get(), &mut bytes);
+            self.node.console_shown.set(got.next);
+            let name = vm.config.name.clone();
             if got.missed > 0 {
                 let lost = format!("\r\n[{} bytes of output came too fast to be shown]\r\n", got.missed);
-                session.vm_output(&vm.config.name, lost.as_bytes(), out);
+                self.session.vm_output(&name, terminal, lost.as_bytes(), &mut self.out);
             }
-            session.vm_output(&vm.config.name, &bytes[..got.len], out);
+            self.session.vm_output(&name, terminal, &bytes[..got.len], &mut self.out);
             if got.len == OUTPUT {
                 ACTIVITY.raise();
                 return;
             }
         }
+        let Self { session, node, out, .. } = self;
         for vm in node.vms.all() {
             while let Some(notice) = vm.take_notice() {
                 let event = match &notice {

@@ -18,7 +18,7 @@ use core::time::Duration;
 use mgmt::config::{Config, OnIdle};
 use mgmt::shell::node::{
     CpuInfo, DiskInfo, Ending, Haste, LogEntry, LogLevel, MemoryInfo, Node, NodeError, NodeInfo, PciInfo,
-    VcpuState, VmAction, VmInfo, VmSummary,
+    Terminal, VcpuState, VmAction, VmInfo, VmSummary,
 };
 
 /// Keys that wait for a VM to take them, at most: a paste.
@@ -37,7 +37,7 @@ pub struct ThisNode {
     pub console_shown: Cell<u64>,
     /// Keys that a VM has not taken yet.
     untyped: VecDeque<u8>,
-    untyped_for: String,
+    untyped_for: (String, Terminal),
     ending: Option<Ordered>,
 }
 
@@ -49,7 +49,7 @@ impl ThisNode {
             vms,
             console_shown: Cell::new(0),
             untyped: VecDeque::new(),
-            untyped_for: String::new(),
+            untyped_for: (String::new(), Terminal::Serial),
             ending: None,
         }
     }
@@ -80,7 +80,8 @@ impl ThisNode {
         if self.untyped.is_empty() {
             return;
         }
-        match self.vms.console_input(&self.untyped_for, self.untyped.make_contiguous()) {
+        let (vm, terminal) = &self.untyped_for;
+        match self.vms.console_input(vm, *terminal, self.untyped.make_contiguous()) {
             Ok(taken) => drop(self.untyped.drain(..taken)),
             Err(_) => self.untyped.clear(),
         }
@@ -221,23 +222,29 @@ impl Node for ThisNode {
         Ok(())
     }
 
-    fn console_history(&self, vm: &str) -> Result<Vec<u8>, NodeError> {
+    fn console_history(&self, vm: &str, terminal: Terminal) -> Result<Vec<u8>, NodeError> {
         let Some(found) = self.vms.get(vm) else {
             return Err(NodeError::NoSuchVm { vm: vm.into() });
         };
+        let Some(output) = found.terminals.output(terminal) else {
+            return Err(NodeError::NotPossible {
+                what: format!("go to the virtio console of {vm}"),
+                why: "it has none; virtio_console = true in its part of purevisor.toml gives it one".into(),
+            });
+        };
         let mut bytes = alloc::vec![0; HISTORY];
-        let got = found.console.read(0, &mut bytes);
+        let got = output.read(0, &mut bytes);
         bytes.truncate(got.len);
         self.console_shown.set(got.next);
         Ok(bytes)
     }
 
-    fn console_input(&mut self, vm: &str, bytes: &[u8]) -> Result<(), NodeError> {
-        if self.untyped_for != vm {
+    fn console_input(&mut self, vm: &str, terminal: Terminal, bytes: &[u8]) -> Result<(), NodeError> {
+        if self.untyped_for.0 != vm || self.untyped_for.1 != terminal {
             self.untyped.clear();
-            self.untyped_for = vm.into();
+            self.untyped_for = (vm.into(), terminal);
         }
-        let taken = if self.untyped.is_empty() { self.vms.console_input(vm, bytes)? } else { 0 };
+        let taken = if self.untyped.is_empty() { self.vms.console_input(vm, terminal, bytes)? } else { 0 };
         let room = MOST_UNTYPED.saturating_sub(self.untyped.len());
         self.untyped.extend(bytes[taken..].iter().take(room));
         Ok(())

@@ -31,5 +31,5 @@ mod turn;
 pub use guest_cpu::GuestCpu;
 pub use hardware::{leave_for_good, virtualization};
 pub use seat::{leave_out, start_scheduler};
-pub use table::{Notice, Vms, start};
+pub use table::{Notice, Vm, Vms, start};
 pub use turn::{next_event, pick, take_turn};

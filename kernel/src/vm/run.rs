@@ -3,6 +3,7 @@ use super::disks::VmDisk;
 use super::hardware::{Missing, NestedTables, Vcpu, Virtualization, virtualization};
 use super::ram::GuestRam;
 use super::seat::{self, Seat, VcpuEntity, kick, scheduler};
+use super::table::Terminals;
 use crate::cpu::control;
 use crate::cpu::registers::rdtsc;
 use crate::memory::HEAP;
@@ -22,10 +23,10 @@ use spin::{Mutex, Once};
 use vmm::load::{self, Boot, File, Piece};
 use vmm::memory::GuestMemory;
 use vmm::platform::apic::{ApicFabric, Wake};
-use vmm::platform::{Board, BoardConfig, ConsoleOutput};
+use vmm::platform::{Board, BoardConfig};
 use vmm::policy::cpuid::Facts;
 use vmm::policy::paravirtual;
-use vmm::virtio::{Blk, BlkConfig};
+use vmm::virtio::{Blk, BlkConfig, Console, Device, Rng};
 use vmm::vm::{Clock, End, Shared};
 
 /// Why a VM could not be started.
@@ -41,6 +42,8 @@ pub enum StartError {
     Load(load::LoadError),
     /// The CPUs that it is bound to don't exist, or the like.
     Scheduling(sched::Refused),
+    /// A device finds no place.
+    Device { name: &'static str, why: String },
     /// A disk can't be had.
     Disk { name: String, why: String },
 }
@@ -58,6 +61,7 @@ impl fmt::Display for StartError {
             Self::File { name, why } => write!(f, "{name}: {why}"),
             Self::Load(error) => write!(f, "{error}"),
             Self::Scheduling(refused) => write!(f, "{refused}"),
+            Self::Device { name, why } => write!(f, "{name}: {why}"),
             Self::Disk { name, why } => write!(f, "disk {name}: {why}"),
         }
     }
@@ -105,6 +109,8 @@ pub struct Run {
     tables: Mutex<Option<NestedTables>>,
     /// What it costs beside the guest's memory.
     overhead: Once<Overhead>,
+    /// The virtio devices that it has beside its disks.
+    devices: Vec<&'static str>,
 }
 
 /// What a VM costs beside its guest's memory, in bytes: whole frames. Its small objects, some kilobytes, are not
@@ -146,7 +152,7 @@ impl Run {
     pub async fn build(
         config: &VmConfig,
         ram: &Arc<GuestRam>,
-        console: &Arc<ConsoleOutput>,
+        terminals: &Terminals,
         signal: &Arc<Signal>,
         disks: Vec<VmDisk>,
     ) -> Result<Arc<Self>, StartError> {
@@ -176,13 +182,14 @@ impl Run {
         let now = time::now().0;
         let board = BoardConfig {
             fabric: fabric.clone(),
-            console: console.clone(),
+            console: terminals.serial.clone(),
             layout: memory.layout(),
             wall_clock: crate::wall_clock::at_zero(),
         };
         let mut board = Board::new(board, now);
         let memory = Arc::new(memory);
-        plug(&mut board, disks, config.vcpus, &memory, ram)?;
+        let devices = plug(&mut board, config, terminals, &memory)?;
+        plug_disks(&mut board, disks, config.vcpus, &memory, ram)?;
         let shared = Arc::new(Shared::new(
             memory,
             board,
@@ -198,6 +205,7 @@ impl Run {
             signal: signal.clone(),
             tables: Mutex::new(None),
             overhead: Once::new(),
+            devices,
         });
         // The run has them first: it frees them, whatever comes.
         let mut slot = run.tables.lock();
@@ -232,6 +240,11 @@ impl Run {
     /// What it costs beside the guest's memory.
     pub fn overhead(&self) -> Overhead {
         self.overhead.get().copied().unwrap_or_default()
+    }
+
+    /// The virtio devices that it has beside its disks.
+    pub fn devices(&self) -> &[&'static str] {
+        &self.devices
     }
 
     /// Starts the first vCPU; the others wait for it to start them.
@@ -328,14 +341,41 @@ async fn copy(memory: &GuestMemory, piece: &Piece<'_>) {
     }
 }
 
-/// The PCI slot of a VM's first disk; the others follow.
+/// PCI slots: of the virtio devices that a VM has one of; and of its first disk, behind which the others follow.
+const RNG_SLOT: u8 = 1;
+const CONSOLE_SLOT: u8 = 2;
 const FIRST_DISK_SLOT: u8 = 4;
 /// Entries of each queue of a disk.
 const QUEUE_SIZE: u16 = 256;
 
+/// Gives the board the virtio devices that the configuration asks for, beside disks. What they are.
+fn plug(
+    board: &mut Board,
+    config: &VmConfig,
+    terminals: &Terminals,
+    memory: &Arc<GuestMemory>,
+) -> Result<Vec<&'static str>, StartError> {
+    let mut devices = Vec::new();
+    let mut add = |slot, name, device: Box<dyn Device>| {
+        let plugged = board.attach_virtio(slot, device, memory);
+        devices.push(name);
+        plugged.map_err(|error| StartError::Device { name, why: error.to_string() })
+    };
+    if config.rng {
+        match random::Generator::find() {
+            Some(generator) => add(RNG_SLOT, "virtio-rng", Box::new(Rng::new(Arc::new(generator))))?,
+            None => log::debug!("{}: no virtio-rng: this CPU makes no random numbers", config.name),
+        }
+    }
+    if let Some(port) = &terminals.virtio {
+        add(CONSOLE_SLOT, "virtio-console", Box::new(Console::new(port.clone())))?;
+    }
+    Ok(devices)
+}
+
 /// Gives the board its disks. Until the last request of each is done, its device holds the guest's memory and the
 /// claim on what it uses.
-fn plug(
+fn plug_disks(
     board: &mut Board,
     disks: Vec<VmDisk>,
     vcpus: u32,

@@ -51,7 +51,7 @@ async fn live(vm: &Arc<Vm>, timers: &Arc<Timers>) {
             Ok(disks) => disks,
             Err(error) => return failed(vm, &error),
         };
-        let run = match Run::build(&vm.config, &ram, &vm.console, &vm.signal, disks).await {
+        let run = match Run::build(&vm.config, &ram, &vm.terminals, &vm.signal, disks).await {
             Ok(run) => run,
             Err(error) => return failed(vm, &error),
         };

@@ -15,11 +15,12 @@ use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use core::time::Duration;
 use executor::Signal;
 use mgmt::config::VmConfig;
-use mgmt::shell::node::{NodeError, VcpuInfo, VcpuState, VmAction, VmInfo, VmState, VmSummary};
+use mgmt::shell::node::{NodeError, Terminal, VcpuInfo, VcpuState, VmAction, VmInfo, VmState, VmSummary};
 use spin::Mutex;
 use vmm::exit::ExitKind;
 use vmm::platform::{ConsoleOutput, OutputWatcher};
 use vmm::vcpu::Activity;
+use vmm::virtio::Port;
 
 /// Orders that wait for a VM's task; more are refused.
 const MOST_ORDERS: usize = 16;
@@ -39,8 +40,8 @@ pub enum Notice {
 pub struct Vm {
     /// As `purevisor.toml` has it.
     pub config: VmConfig,
-    /// What it printed, over all its runs.
-    pub console: Arc<ConsoleOutput>,
+    /// Its terminals: what it printed, over all its runs.
+    pub terminals: Terminals,
     /// Its disks that began as files.
     pub files: FileDisks,
     /// Wakes its task.
@@ -53,8 +54,26 @@ pub struct Vm {
     news: Arc<Signal>,
     /// Has been started at least once.
     lived: AtomicBool,
-    /// What its console costs, which it has in all its runs.
+    /// What its terminals cost, which it has in all its runs.
     console_cost: Overhead,
+}
+
+/// Where an operator meets a VM.
+pub struct Terminals {
+    /// Output of its serial port.
+    pub serial: Arc<ConsoleOutput>,
+    /// Its virtio console, if it has one.
+    pub virtio: Option<Arc<Port>>,
+}
+
+impl Terminals {
+    /// What was printed on one of them, if the VM has it.
+    pub fn output(&self, terminal: Terminal) -> Option<&Arc<ConsoleOutput>> {
+        match terminal {
+            Terminal::Serial => Some(&self.serial),
+            Terminal::Virtio => self.virtio.as_ref().map(|port| port.output()),
+        }
+    }
 }
 
 struct State {
@@ -75,10 +94,12 @@ impl OutputWatcher for Printed {
 impl Vm {
     fn new(config: VmConfig, news: Arc<Signal>) -> Self {
         let taken = HEAP.taken_here();
-        let console = Arc::new(ConsoleOutput::new(Some(Box::new(Printed(news.clone())))));
+        let output = || Arc::new(ConsoleOutput::new(Some(Box::new(Printed(news.clone())))));
+        let terminals =
+            Terminals { serial: output(), virtio: config.virtio_console.then(|| Port::new(output())) };
         Self {
             config,
-            console,
+            terminals,
             console_cost: Overhead::of(HEAP.taken_here().since(taken)),
             files: FileDisks::default(),
             signal: Arc::new(Signal::new()),
@@ -231,7 +252,9 @@ impl Vm {
         let run = self.run();
         let vcpus = run.as_ref().map_or(&[][..], |run| run.vcpus());
         let vcpus = vcpus.iter().map(vcpu_info).collect();
-        VmInfo { summary, config: self.config.clone(), vcpus, overhead: self.overhead().bytes() }
+        let devices = run.as_ref().map_or(&[][..], |run| run.devices()).to_vec();
+        let overhead = self.overhead().bytes();
+        VmInfo { summary, config: self.config.clone(), vcpus, overhead, devices }
     }
 
     /// What it costs beside its guest's memory, if it runs.
@@ -239,9 +262,12 @@ impl Vm {
         self.run().map_or(Overhead::default(), |run| run.overhead() + self.console_cost)
     }
 
-    /// Presses keys on its console. How many were taken.
-    fn type_in(&self, bytes: &[u8]) -> Option<usize> {
+    /// Presses keys on a terminal. How many were taken.
+    fn type_in(&self, terminal: Terminal, bytes: &[u8]) -> Option<usize> {
         let run = self.run()?;
+        if terminal == Terminal::Virtio {
+            return self.terminals.virtio.as_ref().map(|port| port.input(bytes));
+        }
         let taken = run.shared.board.console_input(bytes, time::now().0);
         // Its first vCPU runs the board's timers, and the UART's may have changed.
         run.shared.fabric.attention(0);
@@ -343,10 +369,10 @@ impl Vms {
         self.find(name)?.order(action)
     }
 
-    /// Types into a VM's console; how many bytes were taken.
-    pub fn console_input(&self, name: &str, bytes: &[u8]) -> Result<usize, NodeError> {
+    /// Types into a VM's terminal; how many bytes were taken.
+    pub fn console_input(&self, name: &str, terminal: Terminal, bytes: &[u8]) -> Result<usize, NodeError> {
         let vm = self.find(name)?;
-        vm.type_in(bytes).ok_or_else(|| NodeError::NotPossible {
+        vm.type_in(terminal, bytes).ok_or_else(|| NodeError::NotPossible {
             what: alloc::format!("type into {name}"),
             why: alloc::format!("it is {}", vm.status()),
         })

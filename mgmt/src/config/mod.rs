@@ -25,6 +25,8 @@
 //!   { source = "sata0", offset = "1G", size = "8G", bus = "virtio-blk", readonly = true },
 //!   { source = "file:data.img" },   # a copy of a file of the boot volume, in memory
 //! ]
+//! rng = true                  # a virtio-rng; default true
+//! virtio_console = true       # a virtio-console beside the serial port; default false
 //! ```
 //!
 //! A guest gets no disk that is not named here in full: nothing is chosen by itself, by position or by a part of

@@ -34,6 +34,8 @@ initrd = "initrd.img"
 autostart = false
 cap = 50
 affinity = [1]
+rng = false
+virtio_console = true
 "#;
 
 fn problems(file: &str) -> Vec<String> {
@@ -61,6 +63,8 @@ fn the_example_is_read_as_it_says() {
     assert!(debian.autostart && !bench.autostart);
     assert_eq!((bench.vcpus, bench.weight, bench.restart), (1, 100, Restart::Never));
     assert_eq!((bench.cap, bench.affinity.as_deref()), (Some(50), Some(&[1][..])));
+    assert_eq!((debian.rng, debian.virtio_console), (true, false), "by default");
+    assert_eq!((bench.rng, bench.virtio_console), (false, true));
     assert_eq!(config.files(), ["vmlinuz", "initrd.img", "data.img", "bench/vmlinuz"]);
 }
 
@@ -74,7 +78,8 @@ fn an_empty_file_is_a_node_without_vms() {
 #[test]
 fn every_problem_is_reported_with_its_line_and_what_is_allowed() {
     let file = "[node]\nnaem = \"x\"\non_idle = \"sleep\"\n[[vm]]\nname = \"A\"\nvcpus = 17\nmemory = \"1X\"\n\
-                autostart = 1\nrestart = \"maybe\"\n[netwrok]\n";
+                autostart = 1\nrestart = \"maybe\"\nrng = \"on\"\n\
+                virtio-console = true\n[netwrok]\n";
     assert_eq!(
         problems(file),
         [
@@ -87,7 +92,9 @@ fn every_problem_is_reported_with_its_line_and_what_is_allowed() {
              such as \"512M\": at least 16M, in whole MiB",
             "purevisor.toml:8: autostart = 1 is neither true nor false; allowed: true, false",
             "purevisor.toml:9: restart = \"maybe\" is none of the choices; allowed: \"never\", \"on-crash\", \"always\"",
-            "purevisor.toml:10: unknown section netwrok; allowed: [node], [console], [[vm]]",
+            "purevisor.toml:10: rng = \"on\" is neither true nor false; allowed: true, false",
+            "purevisor.toml:11: unknown key virtio-console in [[vm]]; did you mean virtio_console?",
+            "purevisor.toml:12: unknown section netwrok; allowed: [node], [console], [[vm]]",
         ]
     );
 }

@@ -40,6 +40,10 @@ pub struct VmConfig {
     pub restart: Restart,
     /// Its disks, in the order in which the guest finds them.
     pub disks: Vec<DiskConfig>,
+    /// Whether it has a virtio-rng: random numbers of the machine's. Default true.
+    pub rng: bool,
+    /// Whether it has a virtio-console, Linux's `hvc0`, beside its serial port. Default false.
+    pub virtio_console: bool,
 }
 
 /// What happens when a VM stops without the operator's doing. A reboot that the guest asks for always
@@ -89,6 +93,8 @@ impl VmConfig {
         let affinity = section.optional("affinity", value::cpus);
         let restart = section.optional("restart", value::word(&RESTART)).unwrap_or(Restart::Never);
         let disks = disk::read(&mut section);
+        let rng = section.optional("rng", value::boolean).unwrap_or(true);
+        let virtio_console = section.optional("virtio_console", value::boolean).unwrap_or(false);
         if let Some(cap) = cap
             && cap > 100 * vcpus
         {
@@ -112,6 +118,8 @@ impl VmConfig {
                 affinity,
                 restart,
                 disks,
+                rng,
+                virtio_console,
             }),
             _ => None,
         };

@@ -31,7 +31,7 @@ use core::time::Duration;
 
 use crate::line::keys::Decoder;
 use crate::line::{Editor, Event, width};
-use crate::shell::node::Node;
+use crate::shell::node::{Node, Terminal};
 use crate::shell::{self, Next, complete, log_entry, on_one_line};
 use top::Top;
 
@@ -59,8 +59,8 @@ pub enum VmEvent<'a> {
 #[derive(Clone, Debug)]
 enum Mode {
     Shell,
-    /// On the console of this VM.
-    Attached(String),
+    /// On this terminal of this VM.
+    Attached(String, Terminal),
     Top(Top),
     /// Shows log entries after this one.
     Follow(Option<u64>),
@@ -105,21 +105,25 @@ impl Session {
         self.editor.show(out);
     }
 
-    /// Goes to a VM's console, as `vm console` does. If that is not possible: says why and stays.
-    pub fn attach(&mut self, vm: &str, node: &dyn Node, out: &mut Vec<u8>) {
+    /// Goes to a VM's terminal, as `vm console` does. If that is not possible: says why and stays.
+    pub fn attach(&mut self, vm: &str, terminal: Terminal, node: &dyn Node, out: &mut Vec<u8>) {
         self.leave_live(out);
         self.editor.hide(out);
-        let history = match node.console_history(vm) {
+        let history = match node.console_history(vm, terminal) {
             Ok(history) => history,
             Err(error) => {
                 say(&format!("{}\n", on_one_line(&error.to_string())), out);
                 return self.prompt(out);
             }
         };
-        say(&format!("[{vm}: Ctrl-] comes back to the node]\n"), out);
+        let name = match terminal {
+            Terminal::Serial => vm.to_string(),
+            Terminal::Virtio => format!("{vm}, {}", Terminal::VIRTIO),
+        };
+        say(&format!("[{name}: Ctrl-] comes back to the node]\n"), out);
         out.extend(replay::without_queries(&history));
         match node.vm(vm) {
-            Ok(info) if info.summary.state.is_alive() => self.mode = Mode::Attached(vm.into()),
+            Ok(info) if info.summary.state.is_alive() => self.mode = Mode::Attached(vm.into(), terminal),
             Ok(info) => {
                 let reason = info.summary.reason.map(|reason| format!(", {reason}")).unwrap_or_default();
                 self.detach(&format!("{vm} is {}{reason}", info.summary.state), out);
@@ -128,10 +132,10 @@ impl Session {
         }
     }
 
-    /// The VM whose console this session is on.
-    pub fn attached(&self) -> Option<&str> {
+    /// The VM that this session is on, and the terminal.
+    pub fn attached(&self) -> Option<(&str, Terminal)> {
         match &self.mode {
-            Mode::Attached(vm) => Some(vm),
+            Mode::Attached(vm, terminal) => Some((vm, *terminal)),
             Mode::Shell | Mode::Top(_) | Mode::Follow(_) => None,
         }
     }
@@ -146,11 +150,11 @@ impl Session {
                 rest = tail;
                 continue;
             }
-            if let Mode::Attached(vm) = &self.mode {
+            if let Mode::Attached(vm, terminal) = &self.mode {
                 let end = rest.iter().position(|byte| *byte == DETACH);
                 let (typed, after) = rest.split_at(end.unwrap_or(rest.len()));
                 if !typed.is_empty()
-                    && let Err(error) = node.console_input(vm, typed)
+                    && let Err(error) = node.console_input(vm, *terminal, typed)
                 {
                     // The rest was meant for the VM too.
                     return self.detach(&error.to_string(), out);
@@ -170,7 +174,7 @@ impl Session {
                         self.end_live(out);
                     }
                 }
-                Mode::Shell | Mode::Attached(_) => {
+                Mode::Shell | Mode::Attached(..) => {
                     if let Some(event) = self.editor.push(*byte, out) {
                         self.event(now, event, node, out);
                     }
@@ -183,7 +187,7 @@ impl Session {
     /// Lets time pass: draws `top`, follows the log.
     pub fn tick(&mut self, now: Duration, node: &dyn Node, out: &mut Vec<u8>) {
         match &mut self.mode {
-            Mode::Shell | Mode::Attached(_) => return,
+            Mode::Shell | Mode::Attached(..) => return,
             Mode::Top(top) => top.tick(now, node, out),
             Mode::Follow(last) => {
                 let entries = node.log(*last, FOLLOW_AT_ONCE);
@@ -204,16 +208,16 @@ impl Session {
         }
     }
 
-    /// Shows what a VM printed, if this session is on its console.
-    pub fn vm_output(&mut self, vm: &str, bytes: &[u8], out: &mut Vec<u8>) {
-        if self.attached() == Some(vm) {
+    /// Shows what a VM printed on a terminal, if this session is on it.
+    pub fn vm_output(&mut self, vm: &str, terminal: Terminal, bytes: &[u8], out: &mut Vec<u8>) {
+        if self.attached() == Some((vm, terminal)) {
             out.extend(bytes);
         }
     }
 
     /// Tells what became of a VM, if this session is on its console. A VM that restarts keeps it.
     pub fn vm_event(&mut self, vm: &str, event: VmEvent<'_>, out: &mut Vec<u8>) {
-        if self.attached() != Some(vm) {
+        if self.attached().is_none_or(|(attached, _)| attached != vm) {
             return;
         }
         match event {
@@ -238,7 +242,7 @@ impl Session {
     /// console the session is. What that VM itself does comes by [`Self::vm_event`].
     pub fn alert(&mut self, text: &str, out: &mut Vec<u8>) {
         match self.mode {
-            Mode::Attached(_) => say(&format!("\n[node: {}]\n", on_one_line(text)), out),
+            Mode::Attached(..) => say(&format!("\n[node: {}]\n", on_one_line(text)), out),
             Mode::Shell | Mode::Top(_) | Mode::Follow(_) => self.log_line(text, out),
         }
     }
@@ -257,7 +261,7 @@ impl Session {
                         out.extend(b"\x1b[H\x1b[2J");
                         self.editor.show(out);
                     }
-                    Next::Attach(vm) => self.attach(&vm, node, out),
+                    Next::Attach(vm, terminal) => self.attach(&vm, terminal, node, out),
                     Next::Top => {
                         self.live(Mode::Top(Top::new(self.rows, self.columns)));
                         self.tick(now, node, out);

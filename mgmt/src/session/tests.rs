@@ -29,7 +29,7 @@ impl Rig {
     fn attached() -> Self {
         let mut rig = Self::new();
         rig.keys("vm console debian\r");
-        assert_eq!(rig.session.attached(), Some("debian"));
+        assert_eq!(rig.session.attached(), Some(("debian", Terminal::Serial)));
         rig
     }
 
@@ -48,7 +48,7 @@ impl Rig {
 
     fn output(&mut self, vm: &str, bytes: &str) -> String {
         let mut out = Vec::new();
-        self.session.vm_output(vm, bytes.as_bytes(), &mut out);
+        self.session.vm_output(vm, Terminal::Serial, bytes.as_bytes(), &mut out);
         text(&out)
     }
 
@@ -92,6 +92,27 @@ fn attaching_shows_what_the_vm_printed_before() {
     assert!(shown.ends_with("[debian: Ctrl-] comes back to the node]\r\nboot\r\nlogin: "), "{shown:?}");
     assert_eq!(rig.output("debian", "\x1b[6nmore"), "\x1b[6nmore");
     assert_eq!(rig.output("web", "not here"), "");
+}
+
+#[test]
+fn the_virtio_console_is_a_terminal_of_its_own() {
+    let mut rig = Rig::new();
+    let shown = rig.keys("vm console debian hvc0\r");
+    assert!(shown.ends_with("[debian, hvc0: Ctrl-] comes back to the node]\r\nhvc: "), "{shown:?}");
+    assert_eq!(rig.output("debian", "on the serial port"), "");
+    let mut out = Vec::new();
+    rig.session.vm_output("debian", Terminal::Virtio, b"here", &mut out);
+    assert_eq!((text(&out), rig.keys("ls\r")), ("here".into(), String::new()));
+    assert_eq!((&rig.node.typed[..], &rig.node.typed_virtio[..]), (&b""[..], &b"ls\r"[..]));
+    assert!(rig.happens("debian", VmEvent::Stopped("killed")).contains("[debian stopped: killed]"));
+}
+
+#[test]
+fn a_vm_without_a_virtio_console_says_so_and_the_prompt_stays() {
+    let mut rig = Rig::new();
+    let shown = rig.keys("vm console web hvc0\r");
+    assert!(shown.contains("cannot go to web's hvc0: it has none\r\n"), "{shown:?}");
+    assert_eq!(rig.session.attached(), None);
 }
 
 #[test]
@@ -158,11 +179,11 @@ fn the_console_of_a_vm_that_is_off_shows_its_last_words() {
 fn the_configuration_may_attach_at_once_and_its_failure_is_told() {
     let mut rig = Rig::new();
     let mut out = Vec::new();
-    rig.session.attach("debian", &rig.node, &mut out);
-    assert_eq!(rig.session.attached(), Some("debian"));
+    rig.session.attach("debian", Terminal::Serial, &rig.node, &mut out);
+    assert_eq!(rig.session.attached(), Some(("debian", Terminal::Serial)));
     assert!(text(&out).starts_with("\r\x1b[K[debian: "), "the prompt is taken away: {:?}", text(&out));
     out.clear();
-    rig.session.attach("nobody", &rig.node, &mut out);
+    rig.session.attach("nobody", Terminal::Serial, &rig.node, &mut out);
     assert_eq!(rig.session.attached(), None);
     assert_eq!(text(&out), format!("there is no VM nobody; 'vm list' shows those that are\r\n{PROMPT}"));
 }
@@ -286,7 +307,7 @@ fn two_sessions_on_one_node_do_not_disturb_each_other() {
     rig.keys("from first");
     assert_eq!(text(&rig.node.typed), "from otherfrom first");
     rig.keys("\x1d");
-    assert_eq!(other.attached(), Some("debian"));
+    assert_eq!(other.attached(), Some(("debian", Terminal::Serial)));
 }
 
 #[test]

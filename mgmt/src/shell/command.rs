@@ -5,7 +5,7 @@ use alloc::format;
 use alloc::string::String;
 use core::fmt;
 
-use super::node::{Node, NodeError, VmAction};
+use super::node::{Node, NodeError, Terminal, VmAction};
 use super::{devices, machine, power, topics, vm};
 
 /// An argument of a command.
@@ -45,8 +45,8 @@ pub enum Next {
     Prompt,
     /// Clears the screen and shows the prompt.
     Clear,
-    /// Goes to the console of this VM.
-    Attach(String),
+    /// Goes to this terminal of this VM.
+    Attach(String, Terminal),
     /// Shows the live overview until a key is pressed.
     Top,
     /// Shows log entries after this one (`None`: all) as they come, until a key is pressed.
@@ -163,9 +163,10 @@ pub(super) static COMMANDS: &[Command] = &[
     },
     Command {
         words: &["vm", "console"],
-        args: &[Arg::Vm],
-        help: "go to a VM's serial console; Ctrl-] comes back",
-        more: "First what the VM printed before is shown. All keys but Ctrl-] go to the VM.",
+        args: &[Arg::Vm, Arg::Flag(Terminal::VIRTIO)],
+        help: "go to a VM's serial or virtio console; Ctrl-] comes back",
+        more: "First what it printed before is shown. All keys but Ctrl-] go to the VM.\n\
+               hvc0 is its virtio console, if purevisor.toml has virtio_console = true for it.",
         run: vm::console,
     },
     Command {

@@ -31,11 +31,11 @@ pub trait Node {
     /// Begins to power off or to reboot the machine. With [`Haste::Graceful`] the node presses each
     /// running VM's ACPI power button, waits, tells the rest of the wait by log lines, and then ends.
     fn end(&mut self, ending: Ending, haste: Haste) -> Result<(), NodeError>;
-    /// What a VM printed on its console until now, as far as it is kept: all that was given to
+    /// What a VM printed on this terminal until now, as far as it is kept: all that was given to
     /// `Session::vm_output` and nothing that will be.
-    fn console_history(&self, vm: &str) -> Result<Vec<u8>, NodeError>;
-    /// Types into a VM's console.
-    fn console_input(&mut self, vm: &str, bytes: &[u8]) -> Result<(), NodeError>;
+    fn console_history(&self, vm: &str, terminal: Terminal) -> Result<Vec<u8>, NodeError>;
+    /// Types into a VM's terminal.
+    fn console_input(&mut self, vm: &str, terminal: Terminal, bytes: &[u8]) -> Result<(), NodeError>;
     /// All PCI functions, by address.
     fn pci(&self) -> Vec<PciInfo>;
     /// All disks, by name.
@@ -62,6 +62,21 @@ pub struct NodeInfo {
     pub memory_free: u64,
     /// Time since the kernel was entered.
     pub uptime: Duration,
+}
+
+/// A terminal of a VM that an operator can go to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Terminal {
+    /// Its serial port, Linux's `ttyS0`: every VM has it.
+    #[default]
+    Serial,
+    /// Its virtio console, Linux's `hvc0`, if its configuration gives it one.
+    Virtio,
+}
+
+impl Terminal {
+    /// What the operator calls the virtio console: what Linux does.
+    pub const VIRTIO: &'static str = "hvc0";
 }
 
 /// What a VM is doing.
@@ -129,6 +144,8 @@ pub struct VmInfo {
     pub vcpus: Vec<VcpuInfo>,
     /// Bytes that the VM costs besides its memory: second-level page tables, control blocks, devices.
     pub overhead: u64,
+    /// The devices that it has beside those that every VM has, and its disks. Empty if the VM is not alive.
+    pub devices: Vec<&'static str>,
 }
 
 /// A PCI function.

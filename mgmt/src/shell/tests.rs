@@ -15,6 +15,7 @@ pub(crate) struct TestNode {
     pub vms: Vec<VmSummary>,
     pub orders: Vec<String>,
     pub typed: Vec<u8>,
+    pub typed_virtio: Vec<u8>,
     pub history: Vec<u8>,
     pub log: Vec<LogEntry>,
     pub cpus: Vec<CpuInfo>,
@@ -59,6 +60,7 @@ impl TestNode {
             vms: vec![summary("debian", VmState::Running), failed],
             orders: Vec::new(),
             typed: Vec::new(),
+            typed_virtio: Vec::new(),
             history: Vec::new(),
             log: log.collect(),
             cpus: vec![cpu],
@@ -104,7 +106,9 @@ impl Node for TestNode {
             exits: vec![("CPUID".into(), 100), ("HLT".into(), 300), ("VMMCALL".into(), 0)],
         };
         let vcpus = if summary.state.is_alive() { vec![vcpu.clone(), vcpu] } else { Vec::new() };
-        Ok(VmInfo { summary, config, vcpus, overhead: 300 << 10 })
+        let devices =
+            if summary.state.is_alive() { vec!["virtio-rng", "virtio-console"] } else { Vec::new() };
+        Ok(VmInfo { summary, config, vcpus, overhead: 300 << 10, devices })
     }
 
     fn control(&mut self, vm: &str, action: VmAction) -> Result<(), NodeError> {
@@ -146,14 +150,23 @@ impl Node for TestNode {
         Ok(())
     }
 
-    fn console_history(&self, vm: &str) -> Result<Vec<u8>, NodeError> {
+    fn console_history(&self, vm: &str, terminal: Terminal) -> Result<Vec<u8>, NodeError> {
         self.find(vm)?;
-        Ok(self.history.clone())
+        match terminal {
+            Terminal::Serial => Ok(self.history.clone()),
+            Terminal::Virtio if vm == "debian" => Ok(b"hvc: ".to_vec()),
+            Terminal::Virtio => {
+                Err(NodeError::NotPossible { what: format!("go to {vm}'s hvc0"), why: "it has none".into() })
+            }
+        }
     }
 
-    fn console_input(&mut self, vm: &str, bytes: &[u8]) -> Result<(), NodeError> {
+    fn console_input(&mut self, vm: &str, terminal: Terminal, bytes: &[u8]) -> Result<(), NodeError> {
         self.find(vm)?;
-        self.typed.extend(bytes);
+        match terminal {
+            Terminal::Serial => self.typed.extend(bytes),
+            Terminal::Virtio => self.typed_virtio.extend(bytes),
+        }
         Ok(())
     }
 
@@ -365,7 +378,8 @@ fn help_covers_every_command() {
 
 #[test]
 fn commands_that_change_the_session_say_so() {
-    assert_eq!(next("vm console debian"), Next::Attach("debian".into()));
+    assert_eq!(next("vm console debian"), Next::Attach("debian".into(), Terminal::Serial));
+    assert_eq!(next("vm console debian hvc0"), Next::Attach("debian".into(), Terminal::Virtio));
     assert_eq!(next("top"), Next::Top);
     assert_eq!(next("clear"), Next::Clear);
     assert_eq!(next("   "), Next::Prompt);

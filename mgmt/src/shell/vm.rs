@@ -10,7 +10,7 @@ use core::fmt;
 use super::command::{Failure, Given, Next};
 use super::human::{Count, Share, Size, Span};
 use super::machine::on_one_line;
-use super::node::{Node, VmAction, VmInfo};
+use super::node::{Node, Terminal, VmAction, VmInfo};
 use super::table::Table;
 use crate::config::DiskConfig;
 
@@ -55,9 +55,10 @@ pub(super) fn control(
     Ok(Next::Prompt)
 }
 
-/// `vm console NAME`.
+/// `vm console NAME [hvc0]`.
 pub(super) fn console(_: &mut dyn Node, given: &Given<'_>, _: &mut dyn fmt::Write) -> Result<Next, Failure> {
-    Ok(Next::Attach(given.vm.to_string()))
+    let terminal = if given.flag { Terminal::Virtio } else { Terminal::Serial };
+    Ok(Next::Attach(given.vm.to_string(), terminal))
 }
 
 /// `vm info NAME`.
@@ -102,6 +103,9 @@ fn configuration(info: &VmInfo, out: &mut dyn fmt::Write) -> fmt::Result {
     writeln!(out, "schedule  weight {}, cap {cap}, {affinity}", config.weight)?;
     let starts = if config.autostart { "with the node" } else { "by 'vm start'" };
     writeln!(out, "starts    {starts}; restart: {}", config.restart)?;
+    if !info.devices.is_empty() {
+        writeln!(out, "devices   {}", info.devices.join(", "))?;
+    }
     config.disks.iter().try_for_each(|disk| writeln!(out, "disk      {}", one_disk(disk)))
 }
 

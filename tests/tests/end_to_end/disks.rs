@@ -1,10 +1,10 @@
 //! Disks of guests: what they write is where it should be, and nowhere else.
 use crate::NODE;
-use std::sync::atomic::{AtomicU32, Ordering};
 use tests::drive::{Image, sha256};
 use tests::guest;
 use tests::node::{self, Node};
 use tests::prepared::prepared;
+use tests::shell::{does, tries};
 use tests::volume::Volume;
 use xtask::failure::{Failure, Result};
 use xtask::rig::{Connection, Drive, monitor};
@@ -22,22 +22,6 @@ fn vm(name: &str, disks: &str, more: &str) -> String {
 fn volume(vms: &str) -> Result<Volume> {
     let initrd = guest::initrd_with_disks(&prepared()?.debian)?;
     Ok(Volume::new(NODE.to_string() + vms)?.file("disks.img", initrd))
-}
-
-/// Lets the guest's shell do something; what it prints. `Err` where it fails.
-fn does(node: &mut Node, command: &str) -> Result<String> {
-    let (worked, text) = tries(node, command)?;
-    if worked { Ok(text) } else { Err(Failure::new(format!("'{command}' failed:{}", node.tail()))) }
-}
-
-/// Lets the guest's shell try something: whether it works, and what it prints.
-fn tries(node: &mut Node, command: &str) -> Result<(bool, String)> {
-    // A mark of its own: what was printed earlier is shown again on attaching. Its echo has no number behind it.
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    let mark = format!("END{}=", COUNT.fetch_add(1, Ordering::Relaxed));
-    node.type_text(&format!("{command}; echo {mark}$(($? == 0))\n"))?;
-    let text = node.wait_for(&[&format!("{mark}0"), &format!("{mark}1")])?;
-    Ok((text.ends_with(&format!("{mark}1")), text))
 }
 
 /// Restarts the guest whose console this is, and waits for its shell.

@@ -7,6 +7,7 @@
 //! | `loader` | what is said on the way to a node that cannot be started |
 //! | `configuration` | wrong lines in purevisor.toml, files that are no kernels, the other VMs |
 //! | `disks` | guests' disks: data on the host's image, parts, copies of files, refusals, drives that are pulled out |
+//! | `devices` | guests' other virtio devices: random numbers, a second terminal |
 //! | `guests` | Debian guests: what they see, how they end, what the operator does to them |
 //! | `console` | attaching, history, editing |
 //! | `failures` | what the kernel reports of its own mistakes |
@@ -34,6 +35,7 @@ macro_rules! on_each_rig {
 
 mod configuration;
 mod console;
+mod devices;
 mod disks;
 mod failures;
 mod guests;

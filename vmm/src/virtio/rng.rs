@@ -7,8 +7,8 @@ use alloc::vec::Vec;
 
 /// Where random numbers come from.
 pub trait Entropy: Send + Sync {
-    /// Fills `out` with bytes that nobody can predict.
-    fn fill(&self, out: &mut [u8]);
+    /// Fills `out` with bytes that nobody can predict; `false` where it has none now.
+    fn fill(&self, out: &mut [u8]) -> bool;
 }
 
 /// Entries of the queue.
@@ -44,7 +44,10 @@ impl Service for Filler<'_> {
         let mut written = 0;
         while written < MOST && chain.writable.bytes() > 0 {
             let mut piece = [0; PIECE];
-            self.entropy.fill(&mut piece);
+            if !self.entropy.fill(&mut piece) {
+                // The guest sees by the length that it got less, or nothing.
+                break;
+            }
             match chain.writable.write_front(&piece) {
                 // Of a buffer in too many pieces, the first ones.
                 0 => break,

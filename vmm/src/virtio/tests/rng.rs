@@ -7,9 +7,32 @@ use std::sync::atomic::{AtomicU8, Ordering};
 /// Predictable, for once: 1, 2, 3, with no zero.
 struct Counting(AtomicU8);
 impl Entropy for Counting {
-    fn fill(&self, out: &mut [u8]) {
+    fn fill(&self, out: &mut [u8]) -> bool {
         out.fill_with(|| self.0.fetch_add(1, Ordering::Relaxed) | 1);
+        true
     }
+}
+
+/// Has 64 bytes, then no more.
+struct Exhausted(AtomicU8);
+impl Entropy for Exhausted {
+    fn fill(&self, out: &mut [u8]) -> bool {
+        out.fill(7);
+        self.0.swap(0, Ordering::Relaxed) != 0
+    }
+}
+
+#[test]
+fn a_source_that_runs_dry_shortens_the_answer_and_nothing_else_is_passed_off_as_random() {
+    let mut rig = Rig::of(Box::new(Rng::new(Arc::new(Exhausted(AtomicU8::new(1))))));
+    let mut ring = rig.start(0);
+    let at = rig.allocate(4096);
+    for bytes in [64, 0] {
+        let (id, _) = ring.add(&[(at, 100, true)]);
+        rig.kick(0);
+        assert_eq!(ring.used(), Some((id, bytes)));
+    }
+    assert_eq!((rig.bytes(at, 64), rig.bytes(at + 64, 36)), (std::vec![7; 64], std::vec![0; 36]));
 }
 
 fn rig() -> Rig {
