@@ -33,23 +33,15 @@ setsid cttyhack sh
 poweroff -f
 "#;
 
-/// Modules of Debian's kernel for a guest with virtio disks, in the order in which they need each other.
-const DISK_MODULES: [&str; 6] =
-    ["virtio_ring", "virtio", "virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci", "virtio_blk"];
-
 /// A first file system of a guest with disks: loads their drivers before it reports.
 pub fn initrd_with_disks(debian: &Guest) -> Result<Vec<u8>> {
     initrd_with(debian, &[])
 }
 
-/// Likewise with these modules behind those of virtio disks.
-pub fn initrd_with(debian: &Guest, modules: &[&str]) -> Result<Vec<u8>> {
+/// Likewise with these drivers besides.
+pub fn initrd_with(debian: &Guest, drivers: &[&str]) -> Result<Vec<u8>> {
     let mut archive = Initramfs::busybox(debian, INIT)?;
-    let modules = [&DISK_MODULES[..], modules].concat();
-    for name in &modules {
-        archive.file(&format!("modules/{name}.ko"), 0o644, &debian.module(name)?);
-    }
-    archive.file("modules/order", 0o644, modules.join("\n").as_bytes());
+    archive.modules(&debian.modules(&[&["virtio_pci", "virtio_blk"], drivers].concat())?);
     Ok(archive.finish())
 }
 

@@ -1,7 +1,7 @@
 //! What the end-to-end tests are made of: machines that boot PureVisor, and guests in them.
 //!
 //! ```text
-//!  prepared: loader, kernel, payload, Debian's files, built and fetched once
+//!  prepared: loader, kernel, payload, Debian's files, built and fetched once; debian: its root file system
 //!      │
 //!      ▼
 //!  Volume (purevisor.toml and the files it names) ──► Node::boot in an emulator ──► commands, consoles
@@ -13,6 +13,7 @@
 //!
 //! A test that is for both virtualization extensions takes a [`rig::Rig`], and does not look at it for what it
 //! promises; where an emulator differs from the manuals is in [`payload::Case::unlike`].
+pub mod debian;
 pub mod drive;
 pub mod guest;
 pub mod node;

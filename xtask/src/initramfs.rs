@@ -4,6 +4,7 @@
 //! It is not compressed: the guest's kernel is ready sooner, and nothing on the way pays by the byte.
 use crate::failure::Result;
 use crate::setup::guest::Guest;
+use crate::setup::modules::Module;
 use std::collections::BTreeSet;
 
 const DIRECTORY: u32 = 0o040000;
@@ -40,6 +41,15 @@ impl Initramfs {
         }
         archive.file("init", 0o755, script.as_bytes());
         Ok(archive)
+    }
+
+    /// Adds modules as `/modules/NAME.ko`, and `/modules/order` with their names, a line each.
+    pub fn modules(&mut self, modules: &[Module]) {
+        for (name, file) in modules {
+            self.file(&format!("modules/{name}.ko"), 0o644, file);
+        }
+        let order: Vec<&str> = modules.iter().map(|(name, _)| name.as_str()).collect();
+        self.file("modules/order", 0o644, order.join("\n").as_bytes());
     }
 
     /// Adds the folder `path` and those above it, unless they are there.

@@ -7,6 +7,7 @@
 //! | [`artifacts`] | the loader and the kernel, built |
 //! | [`image`] | the boot volume as a folder and as a bootable disk image |
 //! | [`initramfs`] | a guest's first file system |
+//! | [`debian`] | the way from it to a Debian on a disk |
 //! | [`rig`] | an emulated machine: its command line, its console, its end |
 //! | [`run`], [`test`], [`bench`] | the commands of those names |
 //!
@@ -15,6 +16,7 @@
 pub mod args;
 pub mod artifacts;
 pub mod bench;
+pub mod debian;
 pub mod failure;
 pub mod image;
 pub mod initramfs;

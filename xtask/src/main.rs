@@ -49,6 +49,7 @@ fn dispatch(command: &str, args: Args) -> Result<ExitCode> {
         "setup" => {
             args.finish()?;
             setup::everything()?;
+            setup::debian_root::ensure()?;
             progress::say("everything is there");
             Ok(ExitCode::SUCCESS)
         }

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 pub fn command(args: Args) -> Result<ExitCode> {
     let extra = args.finish()?;
     setup::everything()?;
+    setup::debian_root::ensure()?;
     artifacts::build()?;
     let mut cargo = workspace::cargo();
     // Without --no-fail-fast the first crate that fails would hide the others.

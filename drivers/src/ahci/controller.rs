@@ -344,8 +344,18 @@ impl Core {
         true
     }
 
-    /// Ends all requests: the HBA is gone, given up, or was reset for good.
+    /// Ends all requests: the HBA is gone, or given up, and its disks with it.
     fn end(&self) {
+        for port in &self.ports {
+            if let Some(disk) = port.disk() {
+                log::warn!("{}: {} is gone", port.name, disk.identity().name);
+            }
+        }
+        self.close();
+    }
+
+    /// Ends all requests: nobody reaches the HBA any more.
+    fn close(&self) {
         if self.over.swap(true, Ordering::AcqRel) {
             return;
         }
@@ -358,7 +368,6 @@ impl Core {
             port.events.tell(Event::END);
             let disk = port.disk.lock().take();
             if let Some(disk) = disk {
-                log::warn!("{}: {} is gone", port.name, disk.identity().name);
                 disk.close(BlockError::Removed);
             }
         }
@@ -377,7 +386,7 @@ impl Core {
             }
         }
         let _ = reset(&*self.kernel, &self.window, self.implemented).await;
-        self.end();
+        self.close();
     }
 }
 

@@ -92,6 +92,11 @@ fn what_a_guest_writes_to_a_sata_disk_is_on_it_and_nothing_else() -> Result<()> 
 }
 
 #[test]
+fn what_a_guest_writes_to_a_virtio_disk_of_the_node_is_on_it_and_nothing_else() -> Result<()> {
+    a_guest_uses_two_parts_of(Connection::Virtio, "virtio0")
+}
+
+#[test]
 fn a_disk_from_a_file_is_the_vms_own_and_stays_when_the_vm_restarts() -> Result<()> {
     let image = Image::new(3)?;
     let disks = "{ source = \"file:data.img\" }";

@@ -8,6 +8,7 @@
 //! | `configuration` | wrong lines in purevisor.toml, files that are no kernels, the other VMs |
 //! | `disks` | guests' disks: data on the host's image, parts, copies of files, refusals, drives that are pulled out |
 //! | `devices` | guests' other virtio devices: random numbers, a second terminal |
+//! | `debian` | a Debian on a disk: log-in, what it wrote after restarts and a loss of power, all queues verified by fio |
 //! | `guests` | Debian guests: what they see, how they end, what the operator does to them |
 //! | `console` | attaching, history, editing |
 //! | `failures` | what the kernel reports of its own mistakes |
@@ -35,6 +36,7 @@ macro_rules! on_each_rig {
 
 mod configuration;
 mod console;
+mod debian;
 mod devices;
 mod disks;
 mod failures;

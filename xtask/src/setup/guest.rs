@@ -1,6 +1,7 @@
 //! The files of the Debian guest: a kernel with its modules, and busybox.
 //!
 //! They are Debian's packages, fetched and unpacked below the target folder; nothing is installed.
+use super::modules::plain;
 use super::packages::{self, Root};
 use crate::failure::{Context, Failure, Result};
 use crate::progress;
@@ -34,12 +35,11 @@ impl Guest {
     /// The kernel's module `name`, ready for `insmod`. A name that the kernel has built in, or does not
     /// have, is an error.
     pub fn module(&self, name: &str) -> Result<Vec<u8>> {
-        // In file names `-` and `_` are used at will, and mean the same.
-        let plain = name.replace('-', "_");
+        let name = plain(name);
         let modules = self.folder.join("modules");
         let is_it = |path: &Path| {
-            let file = path.file_name().unwrap_or_default().to_string_lossy().replace('-', "_");
-            file == format!("{plain}.ko") || file == format!("{plain}.ko.xz")
+            let file = plain(&path.file_name().unwrap_or_default().to_string_lossy());
+            file == format!("{name}.ko") || file == format!("{name}.ko.xz")
         };
         let path = find(&modules, &is_it)
             .ok_or_else(|| Failure::new(format!("the guest's kernel has no module '{name}'")))?;
@@ -52,6 +52,15 @@ impl Guest {
             };
         }
         fs::read(&path).context(|| format!("cannot read {}", path.display()))
+    }
+
+    /// The paths of the modules that the kernel has built in, a line each.
+    pub(super) fn built_in(&self) -> Result<String> {
+        let modules = self.folder.join("modules");
+        let list = find(&modules, &|path| path.file_name().is_some_and(|name| name == "modules.builtin"));
+        let list =
+            list.ok_or_else(|| Failure::new("the guest's kernel does not list what it has built in"))?;
+        fs::read_to_string(&list).context(|| format!("cannot read {}", list.display()))
     }
 }
 

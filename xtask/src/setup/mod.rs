@@ -4,7 +4,9 @@
 //! there: a second call takes milliseconds.
 use crate::failure::Result;
 
+pub mod debian_root;
 pub mod guest;
+pub mod modules;
 mod packages;
 mod rust_targets;
 
@@ -18,7 +20,7 @@ pub fn iso_tools() -> Result<()> {
     packages::ensure_for_iso()
 }
 
-/// All of it: toolchain, emulator and firmware, tools, the guest's files.
+/// All that every command needs: toolchain, emulator and firmware, tools, the guest's files.
 pub fn everything() -> Result<guest::Guest> {
     toolchain()?;
     packages::ensure()?;

@@ -31,6 +31,14 @@ const NEEDED: [Package; 13] = [
     ("cpio", &["/usr/bin/cpio", "/bin/cpio"]),
 ];
 
+/// What makes the root file system of a Debian: as root, or as a user with namespaces of his own.
+const FOR_DEBIAN_ROOT: [Package; 4] = [
+    ("mmdebstrap", &["/usr/bin/mmdebstrap"]),
+    ("uidmap", &["/usr/bin/newuidmap"]),
+    ("fakeroot", &["/usr/bin/fakeroot"]),
+    ("e2fsprogs", &["/usr/sbin/mke2fs", "/sbin/mke2fs"]),
+];
+
 /// What writes the ISO image.
 const FOR_ISO: [Package; 5] = [
     ("grub-common", &["/usr/bin/grub-mkimage"]),
@@ -54,6 +62,11 @@ pub fn ensure() -> Result<()> {
 /// Installs what is missing of the packages that write the ISO image.
 pub fn ensure_for_iso() -> Result<()> {
     install(&FOR_ISO)
+}
+
+/// Installs what is missing of the packages that make a Debian's root file system.
+pub(super) fn ensure_for_debian_root() -> Result<()> {
+    install(&FOR_DEBIAN_ROOT)
 }
 
 fn install(needed: &[Package]) -> Result<()> {
@@ -119,19 +132,30 @@ impl Root {
         sudo.status().is_ok_and(|status| status.success()).then_some(Self::Sudo)
     }
 
-    pub fn apt(&self, args: &[&str]) -> Result<()> {
+    /// A call of `program`, in a folder that everyone may enter, with nothing to read.
+    pub fn call(&self, program: &str) -> Command {
         let mut command = match self {
             Self::Already => Command::new("env"),
             Self::Sudo => {
                 let mut sudo = Command::new("sudo");
                 sudo.args(["-n", "env"]);
+                // Sudo keeps them to itself.
+                for name in ["http_proxy", "https_proxy", "ftp_proxy", "no_proxy"] {
+                    sudo.args(env::var(name).map(|value| format!("{name}={value}")));
+                }
                 sudo
             }
         };
-        command.args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "--quiet"]);
+        command.args(["DEBIAN_FRONTEND=noninteractive", program]);
+        command.stdin(Stdio::null()).current_dir(env::temp_dir());
+        command
+    }
+
+    pub fn apt(&self, args: &[&str]) -> Result<()> {
+        let mut command = self.call("apt-get");
+        command.arg("--quiet");
         // Someone else may be installing something.
         command.args(["-o", "DPkg::Lock::Timeout=300"]).args(args);
-        command.stdin(Stdio::null()).current_dir(env::temp_dir());
         workspace::output(&mut command, &format!("call apt-get {}", args.join(" "))).map(drop)
     }
 }
