@@ -2,11 +2,9 @@
 //!
 //! A request gets a slot, whose number is its tag. Slots are taken by whoever serves the queue, one at a time, and given
 //! back by any CPU. Without a lock.
-use super::queue::Token;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
-use core::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
-use mm::addr::Gpa;
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use spin::Once;
 
 /// With so many requests that move data under way, the guest need not notify of further ones: there is a completion
@@ -16,30 +14,17 @@ pub const BUSY: u32 = 4;
 /// In `counts`: requests that move data. The lower half counts all.
 const MOVING: u32 = 1 << 16;
 
-/// What is known of a request that is under way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pending {
-    /// The chain.
-    pub token: Token,
-    /// Where its status goes.
-    pub status: Gpa,
-    /// Bytes that the guest will find written if it succeeds.
-    pub bytes: u32,
-    /// It moves data, so that it won't take long.
-    pub moves: bool,
-}
-
 #[derive(Default)]
-struct Slot {
-    token: AtomicU32,
-    status: AtomicU64,
-    bytes: AtomicU32,
-    moves: AtomicU16,
+struct Slot<S> {
+    /// It moves data, so that it won't take long.
+    moves: AtomicBool,
+    /// What the type of device keeps of it.
+    kept: S,
 }
 
-/// The requests of one queue.
-pub struct InFlight {
-    slots: Box<[Slot]>,
+/// The requests of one queue, of each of which an `S` is kept.
+pub struct InFlight<S> {
+    slots: Box<[Slot<S>]>,
     /// A bit for each slot that is free.
     free: Box<[AtomicU64]>,
     counts: AtomicU32,
@@ -47,7 +32,7 @@ pub struct InFlight {
     drained: Once<Arc<dyn Fn() + Send + Sync>>,
 }
 
-impl InFlight {
+impl<S: Default> InFlight<S> {
     /// For as many at once as a queue has entries.
     pub fn new(size: u16) -> Self {
         let size = usize::from(size);
@@ -63,9 +48,10 @@ impl InFlight {
         }
     }
 
-    /// Notes a request; its tag. `None` where there are as many as there can be. One caller at a time.
+    /// Takes a slot for a request, of which `keep` notes there what is needed later; its tag. `None` where there are as
+    /// many as there can be. One caller at a time.
     #[inline]
-    pub fn add(&self, pending: Pending) -> Option<u64> {
+    pub fn add(&self, moves: bool, keep: impl FnOnce(&S)) -> Option<u64> {
         let (word, bits) = self.free.iter().enumerate().find_map(|(i, word)| {
             let bits = word.load(Ordering::Acquire);
             (bits != 0).then_some((i, bits))
@@ -73,14 +59,11 @@ impl InFlight {
         let bit = bits.trailing_zeros();
         let tag = word * 64 + bit as usize;
         let slot = self.slots.get(tag)?;
-        let Token { id, entries } = pending.token;
-        slot.token.store(u32::from(id) | u32::from(entries) << 16, Ordering::Relaxed);
-        slot.status.store(pending.status.get(), Ordering::Relaxed);
-        slot.bytes.store(pending.bytes, Ordering::Relaxed);
-        slot.moves.store(pending.moves.into(), Ordering::Relaxed);
-        // After the fields, so that whoever finds the slot taken finds them.
+        slot.moves.store(moves, Ordering::Relaxed);
+        keep(&slot.kept);
+        // After the slot's content, so that whoever finds it taken finds that.
         self.free[word].fetch_and(!(1 << bit), Ordering::AcqRel);
-        self.counts.fetch_add(1 + if pending.moves { MOVING } else { 0 }, Ordering::SeqCst);
+        self.counts.fetch_add(1 + if moves { MOVING } else { 0 }, Ordering::SeqCst);
         Some(tag as u64)
     }
 
@@ -89,21 +72,12 @@ impl InFlight {
         Some((word, 1 << (tag % 64)))
     }
 
-    /// What was noted under `tag`; `None` where that is no request under way.
+    /// What was kept under `tag`; `None` where that is no request under way.
     #[inline]
-    pub fn get(&self, tag: u64) -> Option<Pending> {
+    pub fn get(&self, tag: u64) -> Option<&S> {
         let (word, bit) = self.free_bit(tag)?;
         let slot = self.slots.get(tag as usize)?;
-        if word.load(Ordering::Acquire) & bit != 0 {
-            return None;
-        }
-        let token = slot.token.load(Ordering::Relaxed);
-        Some(Pending {
-            token: Token { id: token as u16, entries: (token >> 16) as u16 },
-            status: Gpa::new_truncate(slot.status.load(Ordering::Relaxed)),
-            bytes: slot.bytes.load(Ordering::Relaxed),
-            moves: slot.moves.load(Ordering::Relaxed) != 0,
-        })
+        (word.load(Ordering::Acquire) & bit == 0).then_some(&slot.kept)
     }
 
     /// The request is given back to the guest; no guest memory is used for it any more.
@@ -111,7 +85,7 @@ impl InFlight {
     pub fn remove(&self, tag: u64) {
         let Some((word, bit)) = self.free_bit(tag) else { return };
         let Some(slot) = self.slots.get(tag as usize) else { return };
-        let moves = slot.moves.load(Ordering::Relaxed) != 0;
+        let moves = slot.moves.load(Ordering::Relaxed);
         if word.fetch_or(bit, Ordering::AcqRel) & bit != 0 {
             return;
         }
@@ -122,6 +96,11 @@ impl InFlight {
         {
             drained();
         }
+    }
+
+    /// All that are under way now, with their tags. Some may be done by the time they are looked at.
+    pub fn iter(&self) -> impl Iterator<Item = (u64, &S)> {
+        (0..self.slots.len() as u64).filter_map(|tag| Some((tag, self.get(tag)?)))
     }
 
     /// How many there are.
@@ -145,36 +124,54 @@ impl InFlight {
 mod tests {
     use super::*;
     use std::collections::BTreeMap;
-    use std::sync::atomic::AtomicUsize;
+    use std::sync::atomic::{AtomicU16, AtomicUsize};
+    use std::vec::Vec;
 
-    fn pending(id: u16, moves: bool) -> Pending {
-        Pending { token: Token { id, entries: 3 }, status: Gpa::new(u64::from(id) << 12), bytes: 7, moves }
+    type Requests = InFlight<AtomicU16>;
+
+    fn add(requests: &Requests, id: u16, moves: bool) -> Option<u64> {
+        requests.add(moves, |kept| kept.store(id, Ordering::Relaxed))
+    }
+
+    fn get(requests: &Requests, tag: u64) -> Option<u16> {
+        requests.get(tag).map(|kept| kept.load(Ordering::Relaxed))
     }
 
     #[test]
     fn each_request_has_a_tag_of_its_own_until_it_is_removed() {
         for size in [1u16, 2, 63, 64, 65, 128, 1024] {
-            let requests = InFlight::new(size);
+            let requests = Requests::new(size);
             let mut tags = BTreeMap::new();
             for id in 0..size {
-                assert!(tags.insert(requests.add(pending(id, id % 2 == 0)).unwrap(), id).is_none());
+                assert!(tags.insert(add(&requests, id, id % 2 == 0).unwrap(), id).is_none());
             }
-            assert_eq!((requests.add(pending(0, false)), requests.count()), (None, size.into()));
+            assert_eq!((add(&requests, 0, false), requests.count()), (None, size.into()));
             for (tag, id) in tags {
-                assert_eq!(requests.get(tag), Some(pending(id, id % 2 == 0)));
+                assert_eq!(get(&requests, tag), Some(id));
                 requests.remove(tag);
-                assert_eq!(requests.get(tag), None);
+                assert_eq!(get(&requests, tag), None);
             }
             assert_eq!((requests.count(), requests.busy()), (0, false));
         }
     }
 
     #[test]
+    fn those_under_way_can_be_gone_through() {
+        let requests = Requests::new(100);
+        let tags: Vec<_> = (0..100).map(|id| add(&requests, id, false).unwrap()).collect();
+        tags.iter()
+            .filter(|&tag| get(&requests, *tag).unwrap() % 10 != 3)
+            .for_each(|&tag| requests.remove(tag));
+        let left: Vec<_> = requests.iter().map(|(tag, id)| (tag, id.load(Ordering::Relaxed))).collect();
+        assert_eq!(left, (0..10).map(|i| (tags[i * 10 + 3], i as u16 * 10 + 3)).collect::<Vec<_>>());
+    }
+
+    #[test]
     fn a_tag_that_is_nobodys_is_ignored() {
-        let requests = InFlight::new(4);
-        let tag = requests.add(pending(1, true)).unwrap();
+        let requests = Requests::new(4);
+        let tag = add(&requests, 1, true).unwrap();
         for wrong in [tag + 1, 4, 63, 64, u64::MAX] {
-            assert_eq!(requests.get(wrong), None);
+            assert_eq!(get(&requests, wrong), None);
             requests.remove(wrong);
         }
         assert_eq!(requests.count(), 1);
@@ -185,12 +182,12 @@ mod tests {
 
     #[test]
     fn only_what_moves_data_makes_busy() {
-        let requests = InFlight::new(16);
+        let requests = Requests::new(16);
         for id in 0..8 {
-            requests.add(pending(id, false)).unwrap();
+            add(&requests, id, false).unwrap();
         }
         assert!(!requests.busy());
-        let tags: Vec<_> = (0..4).map(|id| requests.add(pending(id, true)).unwrap()).collect();
+        let tags: Vec<_> = (0..4).map(|id| add(&requests, id, true).unwrap()).collect();
         assert!(requests.busy());
         requests.remove(tags[2]);
         assert!(!requests.busy());
@@ -198,13 +195,13 @@ mod tests {
 
     #[test]
     fn the_last_one_done_tells() {
-        let (requests, told) = (InFlight::new(4), Arc::new(AtomicUsize::new(0)));
+        let (requests, told) = (Requests::new(4), Arc::new(AtomicUsize::new(0)));
         let count = told.clone();
         let hook: Arc<dyn Fn() + Send + Sync> = Arc::new(move || {
             count.fetch_add(1, Ordering::SeqCst);
         });
         requests.when_drained(&hook);
-        let tags = [(); 3].map(|()| requests.add(pending(1, true)).unwrap());
+        let tags = [(); 3].map(|()| add(&requests, 1, true).unwrap());
         for (i, tag) in tags.into_iter().enumerate() {
             requests.remove(tag);
             assert_eq!(told.load(Ordering::SeqCst), usize::from(i == 2));

@@ -9,7 +9,7 @@
 //!  pci::Transport ─► blk::Blk ─► queue::Virtqueue::serve, under the queue's own lock
 //!     split or packed ring ─► Chain: readable and writable memory, checked and translated to segments
 //!     ▼
-//!  blk::Channel: header parsed, Request submitted with the guest's own memory as its segments; all that the
+//!  channel::Channel, blk: header parsed, Request submitted with the guest's own memory as its segments; all that the
 //!     ring has; then BlockDevice::start, once
 //!     ▼                                        the vCPU goes on
 //!  the driver, on any CPU, in a task ─► Channel::complete: status byte, used ring, MSI-X message to a vCPU,
@@ -20,7 +20,7 @@
 //! - [`pci`]: the transport: capabilities, registers, MSI-X or INTx#.
 //! - [`Device`]: what a type of device has to say and do. [`blk`]: disks; [`rng`]: random numbers; [`console`]: a
 //!   terminal.
-//! - [`in_flight`]: requests that a driver below us has.
+//! - [`channel`]: a queue of requests to disks. [`in_flight`]: those that a driver below us has.
 //!
 //! # What it costs
 //!
@@ -57,6 +57,7 @@
 //!
 //! No legacy interface, no NOTIFICATION_DATA, no IN_ORDER, no per-queue reset, no hot-plug.
 pub mod blk;
+pub mod channel;
 pub mod console;
 mod control;
 mod device;

@@ -1,7 +1,7 @@
 //! virtio-blk: a disk (virtio 1.2, 5.2).
 //!
-//! [`Blk`] is the device, [`Channel`] one of its queues with the requests that it has under way, `request` what the
-//! guest asks for, `config` what it is told of the disk.
+//! [`Blk`] is the device, `channel` what it makes of its queues ([`super::channel`]), `request` what the guest asks for,
+//! `config` what it is told of the disk.
 //!
 //! Data goes between the disk and the guest's own memory. What the disk can't do is not offered; what is not whole
 //! blocks, is too long, goes in the wrong direction or beyond the end is an I/O error of that request. A request that
@@ -13,8 +13,7 @@ mod channel;
 mod config;
 mod request;
 
-pub use channel::Channel;
-
+use super::channel::Channel;
 use super::control::Control;
 use super::device::{Device, DeviceType};
 use super::queue::{MAX_SIZE, Virtqueue};
@@ -22,6 +21,7 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use block::BlockDevice;
+use channel::Disk;
 use config::{Layout, feature};
 use core::any::Any;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -61,7 +61,7 @@ struct Shared {
 pub struct Blk {
     shared: Arc<Shared>,
     queue_sizes: Vec<u16>,
-    channels: Vec<Arc<Channel>>,
+    channels: Vec<Arc<Channel<Disk>>>,
 }
 
 impl Blk {
@@ -115,7 +115,7 @@ impl Device for Blk {
     }
 
     fn connect(&mut self, queues: Vec<Arc<Virtqueue>>, _control: &Arc<Control>) {
-        let channel = |queue| Channel::new(self.shared.clone(), queue);
+        let channel = |queue| Channel::new(Disk(self.shared.clone()), queue);
         self.channels = queues.into_iter().map(channel).collect();
     }
 
@@ -149,12 +149,12 @@ impl Device for Blk {
     }
 
     fn in_flight(&self) -> u32 {
-        self.channels.iter().map(|channel| channel.in_flight()).sum()
+        self.channels.iter().map(|channel| channel.in_flight().count()).sum()
     }
 
     fn when_drained(&self, drained: &Arc<dyn Fn() + Send + Sync>) {
         for channel in &self.channels {
-            channel.when_drained(drained);
+            channel.in_flight().when_drained(drained);
         }
     }
 }

@@ -1,13 +1,14 @@
 //! What a guest asks of a disk, and how it is answered (virtio 1.2, 5.2.6).
+use crate::virtio::channel::{Blocks, MOST_DISCARDED, MOST_ZEROED};
 use block::{BlockError, Geometry, Operation};
 
 /// Bytes of a sector, in which the protocol counts whatever the disk's blocks.
 pub(super) const SECTOR: u64 = 512;
 
-/// Most sectors that one request discards: 2 GiB.
-pub(super) const DISCARD_SECTORS: u32 = 1 << 22;
-/// Most sectors that one request zeroes: 8 MiB, for a disk that has to write them.
-pub(super) const WRITE_ZEROES_SECTORS: u32 = 1 << 14;
+/// Most sectors that one request discards.
+pub(super) const DISCARD_SECTORS: u32 = (MOST_DISCARDED / SECTOR) as u32;
+/// Most sectors that one request zeroes.
+pub(super) const WRITE_ZEROES_SECTORS: u32 = (MOST_ZEROED / SECTOR) as u32;
 
 /// Bytes of a request's header.
 pub(super) const HEADER: usize = 16;
@@ -57,13 +58,6 @@ impl Header {
         let [a, b, c, d, _, _, _, _, sector @ ..] = *bytes;
         Self { kind: Kind(u32::from_le_bytes([a, b, c, d])), sector: u64::from_le_bytes(sector) }
     }
-}
-
-/// Some of a disk's blocks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Blocks {
-    pub first: u64,
-    pub count: u64,
 }
 
 /// The blocks that `bytes` from `sector` on are; an error where they are not whole ones. Whether the disk has them is

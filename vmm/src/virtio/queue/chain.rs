@@ -65,6 +65,20 @@ pub struct Token {
     pub entries: u16,
 }
 
+impl Token {
+    /// Both numbers in one.
+    #[inline]
+    pub const fn bits(self) -> u32 {
+        self.id as u32 | (self.entries as u32) << 16
+    }
+
+    /// From what [`Self::bits`] gave.
+    #[inline]
+    pub const fn from_bits(bits: u32) -> Self {
+        Self { id: bits as u16, entries: (bits >> 16) as u16 }
+    }
+}
+
 /// A descriptor chain, checked and translated.
 pub struct Chain {
     /// What the guest wants to be read, in order.
