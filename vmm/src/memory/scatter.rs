@@ -4,8 +4,11 @@
 use super::guest::{GuestMemory, NotRam, copy};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use block::Segment;
-use mm::addr::Gpa;
+use mm::addr::{Gpa, Hpa};
+
+const NONE: Segment = Segment { address: Hpa::new(0), bytes: 0 };
 
 /// Most bytes of one list.
 pub const MAX_BYTES: u64 = 64 << 20;
@@ -31,8 +34,7 @@ pub struct Scatter {
 impl Scatter {
     /// An empty list of at most `capacity` segments.
     pub fn new(memory: Arc<GuestMemory>, capacity: usize) -> Self {
-        let none = Segment { address: mm::addr::Hpa::new(0), bytes: 0 };
-        let segments = alloc::vec![none; capacity].into_boxed_slice();
+        let segments = alloc::vec![NONE; capacity].into_boxed_slice();
         Self { memory, segments, first: 0, end: 0, bytes: 0, after: Gpa::new(0), too_long: false }
     }
 
@@ -103,17 +105,22 @@ impl Scatter {
         }
     }
 
-    /// The next bytes, at most `most` of them, that lie one behind the other; they are taken.
+    /// Takes the next bytes, at most `most` of them, that lie one behind the other.
+    #[inline]
+    fn next_piece(&mut self, most: usize) -> Option<Segment> {
+        let segment = self.segments.get_mut(self.first..self.end)?.first_mut()?;
+        let piece = Segment { address: segment.address, bytes: (segment.bytes as usize).min(most) as u32 };
+        segment.address = segment.address + u64::from(piece.bytes);
+        segment.bytes -= piece.bytes;
+        self.first += usize::from(segment.bytes == 0);
+        self.bytes -= u64::from(piece.bytes);
+        Some(piece)
+    }
+
     #[inline]
     fn next_run(&mut self, most: usize) -> Option<(*mut u8, usize)> {
-        let segment = self.segments.get_mut(self.first..self.end)?.first_mut()?;
-        let bytes = (segment.bytes as usize).min(most);
-        let pointer = self.memory.pointer(segment.address);
-        segment.address = segment.address + bytes as u64;
-        segment.bytes -= bytes as u32;
-        self.first += usize::from(segment.bytes == 0);
-        self.bytes -= bytes as u64;
-        Some((pointer, bytes))
+        let piece = self.next_piece(most)?;
+        Some((self.memory.pointer(piece.address), piece.bytes as usize))
     }
 
     /// Takes as many bytes as `out` has from the front and copies them there; `false` where there are fewer.
@@ -130,6 +137,16 @@ impl Scatter {
         true
     }
 
+    /// Takes `bytes` from the front; `false` where there are fewer.
+    #[inline]
+    pub fn skip(&mut self, mut bytes: usize) -> bool {
+        while bytes > 0 {
+            let Some(piece) = self.next_piece(bytes) else { return false };
+            bytes -= piece.bytes as usize;
+        }
+        true
+    }
+
     /// Copies `data` to the front and takes what was written. How many bytes that were.
     pub fn write_front(&mut self, data: &[u8]) -> usize {
         let mut done = 0;
@@ -140,6 +157,37 @@ impl Scatter {
             done += bytes;
         }
         done
+    }
+
+    /// Takes `bytes` from the front, for writing them later. `None` where there are fewer.
+    #[inline]
+    pub fn take_room(&mut self, bytes: usize) -> Option<Room> {
+        let first = self.next_piece(bytes)?;
+        let mut room = Room { first, rest: Vec::new(), memory: Arc::as_ptr(&self.memory) as usize };
+        let mut left = bytes - first.bytes as usize;
+        while left > 0 {
+            let piece = self.next_piece(left)?;
+            left -= piece.bytes as usize;
+            room.rest.push(piece);
+        }
+        Some(room)
+    }
+
+    /// Drops what is behind the first `bytes`. No last byte can be taken then.
+    pub fn truncate(&mut self, bytes: u64) {
+        let mut surplus = self.bytes.saturating_sub(bytes);
+        self.bytes -= surplus;
+        // Of what is too long only the front is here.
+        while surplus > 0
+            && !self.too_long
+            && let Some(last) = self.segments.get_mut(self.first..self.end).and_then(<[_]>::last_mut)
+        {
+            let cut = surplus.min(last.bytes.into());
+            last.bytes -= cut as u32;
+            self.end -= usize::from(last.bytes == 0);
+            surplus -= cut;
+            self.after = Gpa::new(0);
+        }
     }
 
     /// Takes the last byte: where it is, for writing it later. `None` of nothing, or where that is no RAM.
@@ -157,6 +205,40 @@ impl Scatter {
             self.end -= usize::from(last.bytes == 0);
         }
         Some(at)
+    }
+}
+
+/// Guest memory from the front of a list, for writing it later. In one piece unless a driver cuts it up: then it takes
+/// an allocation.
+pub struct Room {
+    first: Segment,
+    rest: Vec<Segment>,
+    /// Address of the [`GuestMemory`] that it is in.
+    memory: usize,
+}
+
+impl Default for Room {
+    /// Of no bytes.
+    fn default() -> Self {
+        Self { first: NONE, rest: Vec::new(), memory: 0 }
+    }
+}
+
+impl Room {
+    /// Writes as much of `data` as there is room for. `memory` must be what the list was made for; else nothing is
+    /// written.
+    #[inline]
+    pub fn write(&self, memory: &GuestMemory, mut data: &[u8]) {
+        if self.memory != core::ptr::from_ref(memory) as usize {
+            return;
+        }
+        for piece in core::iter::once(&self.first).chain(&self.rest) {
+            let (now, later) = data.split_at((piece.bytes as usize).min(data.len()));
+            // SAFETY: RAM of this guest, since pieces come from `GuestMemory::run` of what was at this address. Another
+            // guest's memory could only be there once that was dropped; who keeps rooms keeps their queue, and so it.
+            unsafe { copy(now.as_ptr(), memory.pointer(piece.address), now.len()) };
+            data = later;
+        }
     }
 }
 
@@ -242,5 +324,35 @@ mod tests {
         assert_eq!(s.take_last(), Some(Gpa::new(0x7003)));
         s.clear();
         assert!(!s.too_long());
+    }
+
+    #[test]
+    fn room_is_written_later_whatever_pieces_it_is_in() {
+        let memory = HeapMemory::new(4);
+        let mut s = scatter(&memory, 8, &[(0x1000, 3), (0x3000, 1), (LARGE_PAGE - 2, 6)]);
+        let room = s.take_room(8).unwrap();
+        assert_eq!((s.bytes(), s.write_front(b"data")), (2, 2));
+        assert!(s.take_room(1).is_none());
+        room.write(&memory.share(), b"abcdefgh and more");
+        let mut all = [0; 10];
+        for (range, at) in [(0..3, 0x1000), (3..4, 0x3000), (4..10, LARGE_PAGE - 2)] {
+            memory.read(Gpa::new(at), &mut all[range]).unwrap();
+        }
+        assert_eq!(&all, b"abcdefghda");
+        // Another guest's memory is not what it is in.
+        room.write(&HeapMemory::new(4).share(), b"x");
+        Room::default().write(&memory.share(), b"x");
+    }
+
+    #[test]
+    fn what_is_behind_is_dropped() {
+        let memory = HeapMemory::new(2);
+        let mut s = scatter(&memory, 8, &[(0x1000, 512), (0x3000, 512), (0x5000, 512)]);
+        s.truncate(2000);
+        assert_eq!(s.bytes(), 1536);
+        s.truncate(700);
+        assert_eq!((s.bytes(), sizes(&s), s.take_last()), (700, [512, 188].to_vec(), None));
+        s.truncate(0);
+        assert_eq!((s.bytes(), s.segments().len()), (0, 0));
     }
 }

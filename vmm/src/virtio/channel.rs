@@ -45,10 +45,6 @@ pub trait Protocol: Send + Sync + Sized + 'static {
 
     /// The operation of the request that `slot` is about has ended so.
     fn done(&self, queue: &Virtqueue, slot: &Self::Slot, result: Result<(), BlockError>) -> Next<'_>;
-
-    /// A request that was answered is not under way any more.
-    #[inline]
-    fn removed(&self) {}
 }
 
 /// A queue and what of it is in flight.
@@ -147,7 +143,6 @@ impl<P: Protocol> Completion for Channel<P> {
             return;
         }
         self.in_flight.remove(tag);
-        self.protocol.removed();
         // The guest was told not to notify.
         if self.queue.is_quiet()
             && let Some(this) = self.this.upgrade()

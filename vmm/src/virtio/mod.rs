@@ -18,7 +18,7 @@
 //!
 //! - [`queue`]: the two formats of rings, descriptor chains, notifications and their suppression.
 //! - [`pci`]: the transport: capabilities, registers, MSI-X or INTx#.
-//! - [`Device`]: what a type of device has to say and do. [`blk`]: disks; [`rng`]: random numbers; [`console`]: a
+//! - [`Device`]: what a type of device has to say and do. [`blk`]: disks; [`scsi`]: controllers of disks; [`rng`]: random numbers; [`console`]: a
 //!   terminal.
 //! - [`channel`]: a queue of requests to disks. [`in_flight`]: those that a driver below us has.
 //!
@@ -65,6 +65,7 @@ pub mod in_flight;
 pub mod pci;
 pub mod queue;
 pub mod rng;
+pub mod scsi;
 #[cfg(test)]
 mod tests;
 
@@ -74,3 +75,4 @@ pub use control::Control;
 pub use device::{Device, DeviceType, Feature, Status};
 pub use pci::{Place, Transport};
 pub use rng::{Entropy, Rng};
+pub use scsi::{Scsi, ScsiConfig, ScsiDisk};

@@ -242,6 +242,18 @@ impl Virtqueue {
         }
     }
 
+    /// Hands out all that the guest has made available by now, after waiting for another CPU that is just serving the
+    /// queue; not to be called by `service`. `false` where that is so much that some was put off.
+    pub fn serve_all(&self, service: &impl Service) -> bool {
+        let mut budget = BUDGET;
+        if let Err(broken) = self.drain(&mut self.source.lock(), service, &mut budget) {
+            self.control.needs_reset(broken);
+        }
+        // For those who found the queue locked.
+        self.serve(service);
+        budget > 0
+    }
+
     fn drain(&self, source: &mut Source, service: &impl Service, budget: &mut u32) -> Result<(), Broken> {
         let Source { ring: Some(ring), chain } = source else { return Ok(()) };
         if !self.control.running() {

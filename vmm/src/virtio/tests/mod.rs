@@ -7,4 +7,5 @@ mod requests;
 mod rig;
 mod ring;
 mod rng;
+mod scsi;
 mod transport;

@@ -65,17 +65,27 @@ impl Rig {
     }
 
     pub fn with(queues: u16, queue_size: u16, change: impl FnOnce(&mut Geometry)) -> Self {
+        Self::above(change, |disk, keep| {
+            Box::new(Blk::new(BlkConfig {
+                disk: disk.clone(),
+                serial: "serial-0123456789-too-long".into(),
+                queues,
+                queue_size,
+                keep,
+            }))
+        })
+    }
+
+    /// A machine with a device that is above its disk: `make` gets that, and what to keep.
+    pub fn above(
+        change: impl FnOnce(&mut Geometry),
+        make: impl FnOnce(&Arc<TestDisk>, Arc<Keep>) -> Box<dyn Device>,
+    ) -> Self {
         let memory = HeapMemory::with_spare(RAM, DISK as usize);
         let disk = Arc::new(TestDisk::new(&memory, DISK, change));
         let released = Arc::new(std::sync::atomic::AtomicBool::new(false));
-        let blk = Blk::new(BlkConfig {
-            disk: disk.clone(),
-            serial: "serial-0123456789-too-long".into(),
-            queues,
-            queue_size,
-            keep: Arc::new(Keep(released.clone())),
-        });
-        Self::around(memory, disk, released, Box::new(blk))
+        let device = make(&disk, Arc::new(Keep(released.clone())));
+        Self::around(memory, disk, released, device)
     }
 
     /// A machine with another device.
