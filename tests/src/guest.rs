@@ -33,12 +33,7 @@ setsid cttyhack sh
 poweroff -f
 "#;
 
-/// A first file system of a guest with disks: loads their drivers before it reports.
-pub fn initrd_with_disks(debian: &Guest) -> Result<Vec<u8>> {
-    initrd_with(debian, &[])
-}
-
-/// Likewise with these drivers besides.
+/// A first file system of a guest with virtio disks: loads their drivers, and these besides, before it reports.
 pub fn initrd_with(debian: &Guest, drivers: &[&str]) -> Result<Vec<u8>> {
     let mut archive = Initramfs::busybox(debian, INIT)?;
     archive.modules(&debian.modules(&[&["virtio_pci", "virtio_blk"], drivers].concat())?);

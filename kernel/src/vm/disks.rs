@@ -13,7 +13,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use block::{Access, BlockDevice, Claim, MemoryDisk, Part};
 use executor::{Timers, yield_now};
-use mgmt::config::{DiskConfig, Source, VmConfig};
+use mgmt::config::{Bus, DiskConfig, Source, VmConfig};
 use mm::addr::{Hpa, PAGE};
 use spin::Mutex;
 
@@ -24,8 +24,10 @@ const COPIED_AT_ONCE: usize = 128 << 10;
 pub struct VmDisk {
     /// Where its requests go.
     pub device: Arc<dyn BlockDevice>,
-    /// By which the guest can tell its disks apart: `nvme0n1`, `data.img`.
+    /// By which the guest can tell its disks apart: `nvme0n1`, `sata0@1G`, `data.img`.
     pub serial: String,
+    /// What the guest finds it on.
+    pub bus: Bus,
     /// Nobody else's as long as this is held.
     pub claim: Claim,
 }
@@ -76,10 +78,21 @@ async fn find_one(
     let claim = disks::claims().claim(&claimed, bytes, access, &format!("VM {vm}"));
     let claim = claim.map_err(|conflict| conflict.to_string())?;
     let serial = match &config.source {
-        Source::Device(name) => name.clone(),
+        Source::Device(name) => part_name(name, config.offset),
         Source::File(path) => path.rsplit('/').next().unwrap_or(path).to_string(),
     };
-    Ok(VmDisk { device: Arc::new(part), serial, claim })
+    Ok(VmDisk { device: Arc::new(part), serial, bus: config.bus, claim })
+}
+
+/// What a part of a disk is called, from `offset` on: parts of one disk are different disks to a guest.
+fn part_name(disk: &str, offset: u64) -> String {
+    let (amount, unit) = match offset {
+        0 => return disk.to_string(),
+        o if o.is_multiple_of(1 << 30) => (o >> 30, "G"),
+        o if o.is_multiple_of(1 << 20) => (o >> 20, "M"),
+        o => (o >> 10, "K"),
+    };
+    format!("{disk}@{amount}{unit}")
 }
 
 impl FileDisks {

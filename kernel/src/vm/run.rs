@@ -16,7 +16,7 @@ use core::fmt;
 use core::ops::Add;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use executor::{Signal, yield_now};
-use mgmt::config::VmConfig;
+use mgmt::config::{Bus, VmConfig};
 use mm::heap::Taken;
 use sched::{CpuSet, Params};
 use spin::{Mutex, Once};
@@ -26,7 +26,7 @@ use vmm::platform::apic::{ApicFabric, Wake};
 use vmm::platform::{Board, BoardConfig};
 use vmm::policy::cpuid::Facts;
 use vmm::policy::paravirtual;
-use vmm::virtio::{Blk, BlkConfig, Console, Device, Rng};
+use vmm::virtio::{Blk, BlkConfig, Console, Device, Rng, Scsi, ScsiConfig, ScsiDisk};
 use vmm::vm::{Clock, End, Shared};
 
 /// Why a VM could not be started.
@@ -341,11 +341,12 @@ async fn copy(memory: &GuestMemory, piece: &Piece<'_>) {
     }
 }
 
-/// PCI slots: of the virtio devices that a VM has one of; and of its first disk, behind which the others follow.
+/// PCI slots: of the virtio devices that a VM has one of; and of its first virtio-blk disk, behind which the others
+/// follow, and then the SCSI controller.
 const RNG_SLOT: u8 = 1;
 const CONSOLE_SLOT: u8 = 2;
 const FIRST_DISK_SLOT: u8 = 4;
-/// Entries of each queue of a disk.
+/// Entries of each queue of a disk or controller.
 const QUEUE_SIZE: u16 = 256;
 
 /// Gives the board the virtio devices that the configuration asks for, beside disks. What they are.
@@ -382,18 +383,32 @@ fn plug_disks(
     memory: &Arc<GuestMemory>,
     ram: &Arc<GuestRam>,
 ) -> Result<(), StartError> {
-    for (slot, disk) in (FIRST_DISK_SLOT..).zip(disks) {
-        let (name, VmDisk { device, serial, claim }) = (disk.serial.clone(), disk);
-        let disk = Blk::new(BlkConfig {
-            disk: device,
-            serial,
-            // One for each vCPU: none waits for another's lock.
-            queues: vcpus as u16,
-            queue_size: QUEUE_SIZE,
-            keep: Arc::new((ram.clone(), claim)),
-        });
-        let plugged = board.attach_virtio(slot, Box::new(disk), memory);
-        plugged.map_err(|error| StartError::Disk { name, why: error.to_string() })?;
+    // One for each vCPU: none waits for another's lock.
+    let queues = vcpus as u16;
+    let mut slot = FIRST_DISK_SLOT;
+    let mut attach = |device: Box<dyn Device>, name: String| {
+        let plugged = board.attach_virtio(slot, device, memory);
+        slot += 1;
+        plugged.map_err(|error| StartError::Disk { name, why: error.to_string() })
+    };
+    let (mut units, mut claims) = (Vec::new(), Vec::new());
+    for VmDisk { device: disk, serial, bus, claim } in disks {
+        match bus {
+            Bus::VirtioBlk => {
+                let (name, keep) = (serial.clone(), Arc::new((ram.clone(), claim)));
+                let config = BlkConfig { disk, serial, queues, queue_size: QUEUE_SIZE, keep };
+                attach(Box::new(Blk::new(config)), name)?;
+            }
+            Bus::VirtioScsi => {
+                units.push(ScsiDisk { disk, serial });
+                claims.push(claim);
+            }
+        }
+    }
+    if let Some(first) = units.first() {
+        let (name, keep) = (first.serial.clone(), Arc::new((ram.clone(), claims)));
+        let config = ScsiConfig { disks: units, queues, queue_size: QUEUE_SIZE, keep };
+        attach(Box::new(Scsi::new(config)), name)?;
     }
     Ok(())
 }

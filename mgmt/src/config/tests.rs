@@ -292,12 +292,8 @@ fn every_wrong_disk_is_reported_with_its_line_and_what_is_allowed_and_its_vm_is_
                 .into(),
         ),
         (
-            "{ source = \"a\", bus = \"virtio-scsi\" }",
-            "bus = \"virtio-scsi\" is not supported yet; allowed: \"virtio-blk\"".into(),
-        ),
-        (
             "{ source = \"a\", bus = \"ide\" }",
-            "bus = \"ide\" is none of the choices; allowed: \"virtio-blk\"".into(),
+            "bus = \"ide\" is none of the choices; allowed: \"virtio-blk\", \"virtio-scsi\"".into(),
         ),
         (
             "{ source = \"a\", readonly = 1 }",

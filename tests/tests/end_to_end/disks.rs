@@ -20,7 +20,12 @@ fn vm(name: &str, disks: &str, more: &str) -> String {
 }
 
 fn volume(vms: &str) -> Result<Volume> {
-    let initrd = guest::initrd_with_disks(&prepared()?.debian)?;
+    volume_with(vms, &[])
+}
+
+/// Likewise with further drivers.
+fn volume_with(vms: &str, drivers: &[&str]) -> Result<Volume> {
+    let initrd = guest::initrd_with(&prepared()?.debian, drivers)?;
     Ok(Volume::new(NODE.to_string() + vms)?.file("disks.img", initrd))
 }
 
@@ -94,6 +99,70 @@ fn what_a_guest_writes_to_a_sata_disk_is_on_it_and_nothing_else() -> Result<()> 
 #[test]
 fn what_a_guest_writes_to_a_virtio_disk_of_the_node_is_on_it_and_nothing_else() -> Result<()> {
     a_guest_uses_two_parts_of(Connection::Virtio, "virtio0")
+}
+
+#[test]
+fn a_sata_disks_parts_are_logical_units_of_a_scsi_controller() -> Result<()> {
+    let image = Image::new(48)?;
+    let disks = "{ source = \"sata0\", size = \"24M\", bus = \"virtio-scsi\" }, \
+                 { source = \"sata0\", offset = \"32M\", size = \"8M\", bus = \"virtio-scsi\", readonly = true }";
+    let drive = Drive::new("drive0", image.path(), Connection::Ahci);
+    let volume = volume_with(&vm("debian", disks, ""), &["virtio_scsi", "sd_mod"])?;
+    let mut node = node::boot_on(&volume, |qemu| qemu.drive(drive))?;
+    node.attach("debian")?;
+    node.wait_for_shell()?;
+    // Linux finds them at its leisure, and names them in any order.
+    for unit in 0..2 {
+        does(
+            &mut node,
+            &format!(
+                "S{unit}=/sys/class/scsi_device/*:0:0:{unit}/device; until [ -e $S{unit}/block/sd? ]; do sleep 1; \
+                 done; U{unit}=/dev/$(ls $S{unit}/block)"
+            ),
+        )?;
+    }
+    // Linux takes the cache of what it can't write for none.
+    for (unit, serial, cache, readonly) in
+        [(0, "sata0", "write back", 0), (1, "sata0@32M", "write through", 1)]
+    {
+        let command = format!(
+            "(cd $S{unit}; cat vendor model wwid; echo serial=$(tail -c +5 vpd_pg80) \
+             is=$(cat scsi_disk/*/cache_type scsi_disk/*/FUA block/*/ro).)"
+        );
+        let text = does(&mut node, &command)?;
+        let is = format!("serial={serial} is={cache} 1 {readonly}.");
+        let missing =
+            ["PureVisr", "Virtual disk", "naa.3", &is].into_iter().find(|what| !text.contains(what));
+        if let Some(missing) = missing {
+            return Err(Failure::new(format!("unit {unit} does not tell {missing:?}:\n{text}")));
+        }
+    }
+    let mut expected = image.before().to_vec();
+    reads(&mut node, "$U0", &image, &expected[..24 * MIB])?;
+    reads(&mut node, "$U1", &image, &expected[32 * MIB..40 * MIB])?;
+
+    does(
+        &mut node,
+        "dd if=$U1 of=/tmp/piece bs=64k count=32 && dd if=/tmp/piece of=$U0 bs=4k seek=2048 conv=fsync",
+    )?;
+    expected.copy_within(32 * MIB..34 * MIB, 8 * MIB);
+    does(&mut node, "head -c 512 /dev/zero >/tmp/block && dd if=/tmp/block of=$U0 seek=7 conv=fsync")?;
+    expected[7 * 512..8 * 512].fill(0);
+    for (wrong, what) in [
+        ("dd if=/tmp/block of=$U1 conv=fsync", "wrote to a read-only unit"),
+        ("dd if=/tmp/block of=$U0 bs=512 seek=49152 count=1", "wrote beyond the end of its unit"),
+    ] {
+        if tries(&mut node, wrong)?.0 {
+            return Err(Failure::new(format!("a guest {what}")));
+        }
+    }
+    // Without the guest's own cache.
+    does(&mut node, "echo 3 >/proc/sys/vm/drop_caches")?;
+    reads(&mut node, "$U0", &image, &expected[..24 * MIB])?;
+    node.detach()?;
+    node.expect("vm info debian", "disk      sata0, the first 24 MiB, virtio-scsi")?;
+    node.power_off()?;
+    image.expect(&expected)
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! A SCSI controller with two logical units, as a guest's driver finds it.
 //!
 //! Unit 0 is the whole disk, unit 1 all of it but its first MiB, read-only.
+#![allow(dead_code)] // tests of functions and resets follow
 mod transfers;
 
 use super::disk::TestDisk;
