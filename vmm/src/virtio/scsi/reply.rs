@@ -1,7 +1,12 @@
 //! Parameter data that a command answers with: zeroes, and what is put among them.
 
-/// Most bytes of it.
-pub const MAX_REPLY: usize = 8 + 8 * super::MAX_UNITS;
+use super::command::COMMANDS;
+
+/// Most bytes of it: all logical units, or all commands with their time-outs.
+pub const MAX_REPLY: usize = {
+    let (units, commands) = (8 + 8 * super::MAX_UNITS, 4 + 20 * COMMANDS.len());
+    if units > commands { units } else { commands }
+};
 
 /// Some parameter data. What does not fit is left out; nothing here is so long.
 pub struct Reply {

@@ -28,6 +28,8 @@ pub struct TestDisk {
     pub starts: AtomicUsize,
     /// What the next requests fail with.
     pub errors: Mutex<VecDeque<BlockError>>,
+    /// It was pulled out.
+    pub gone: AtomicBool,
 }
 
 impl TestDisk {
@@ -46,6 +48,7 @@ impl TestDisk {
             asked: Mutex::default(),
             starts: AtomicUsize::new(0),
             errors: Mutex::default(),
+            gone: AtomicBool::new(false),
         }
     }
 
@@ -108,5 +111,9 @@ impl BlockDevice for TestDisk {
 
     fn start(&self) {
         self.starts.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn is_present(&self) -> bool {
+        !self.gone.load(Ordering::SeqCst)
     }
 }

@@ -1,7 +1,13 @@
 //! A SCSI controller with two logical units, as a guest's driver finds it.
 //!
 //! Unit 0 is the whole disk, unit 1 all of it but its first MiB, read-only.
-#![allow(dead_code)] // tests of functions and resets follow
+mod errors;
+mod functions;
+mod hostile;
+mod identity;
+mod modes;
+mod provisioning;
+mod queues;
 mod transfers;
 
 use super::disk::TestDisk;
@@ -72,20 +78,18 @@ pub struct Host {
     pub rig: Rig,
     pub control: DriverRing,
     pub ring: DriverRing,
-    /// Features that rings have.
-    pub features: u64,
     id: u64,
 }
 
 /// A machine with the controller, its driver not loaded.
-pub fn machine(queues: u16, change: impl FnOnce(&mut Geometry)) -> Rig {
+pub fn machine(queues: u16, queue_size: u16, change: impl FnOnce(&mut Geometry)) -> Rig {
     Rig::above(change, |disk: &Arc<TestDisk>, keep| {
         let part = Part::new(disk.clone(), 1 << 20, None, true).unwrap();
         let disks = [
             ScsiDisk { disk: disk.clone(), serial: "serial-0".into() },
             ScsiDisk { disk: Arc::new(part), serial: "serial-1".into() },
         ];
-        let config = ScsiConfig { disks: disks.into(), queues, queue_size: 64, keep };
+        let config = ScsiConfig { disks: disks.into(), queues, queue_size, keep };
         Box::new(Scsi::new(config))
     })
 }
@@ -108,9 +112,18 @@ impl Host {
 
     /// Likewise, as it is at first.
     pub fn fresh(features: u64, change: impl FnOnce(&mut Geometry)) -> Self {
-        let mut rig = machine(1, change);
+        Self::on(machine(1, 64, change), features)
+    }
+
+    /// On a machine with a controller.
+    pub fn on(mut rig: Rig, features: u64) -> Self {
         let (control, ring) = start(&mut rig, features);
-        Self { rig, control, ring, features, id: 0 }
+        Self { rig, control, ring, id: 0 }
+    }
+
+    /// The device is reset, and its driver begins anew.
+    pub fn restart(&mut self, features: u64) {
+        (self.control, self.ring) = start(&mut self.rig, features);
     }
 
     /// A command in guest memory: where it is, and its pieces. Its answer is a page on, its data two.
@@ -191,6 +204,35 @@ impl Host {
         answer
     }
 
+    /// The answer to the one command that is under way, once its disk has ended it.
+    pub fn end(&mut self, at: u64, data: Data<'_>) -> Answer {
+        let (_, used) = self.ring.used().expect("an answer");
+        self.answer(at, used, data)
+    }
+
+    /// Puts a task management function into the control queue and kicks: where its response will be.
+    pub fn begin_function(&mut self, function: u32, address: [u8; 8], id: u64) -> u64 {
+        let at = self.rig.allocate(4096);
+        let request = [&[0; 4][..], &function.to_le_bytes(), &address, &id.to_le_bytes(), &[0xee]].concat();
+        self.rig.memory.write(Gpa::new(at), &request).unwrap();
+        self.control.add(&[(at, 24, false), (at + 24, 1, true)]);
+        self.rig.kick(0);
+        at + 24
+    }
+
+    /// The response to the function, if there is one.
+    pub fn end_function(&mut self, at: u64) -> Option<u8> {
+        let (_, used) = self.control.used()?;
+        assert_eq!(used, 1);
+        Some(self.rig.bytes(at, 1)[0])
+    }
+
+    /// A function for a logical unit that is answered at once.
+    pub fn function(&mut self, function: u32, unit: u8, id: u64) -> u8 {
+        let at = self.begin_function(function, [1, 0, 0, unit, 0, 0, 0, 0], id);
+        self.end_function(at).expect("a response")
+    }
+
     /// Puts a command into the ring and kicks. Where it is.
     pub fn begin(&mut self, unit: u16, cdb: &[u8], data: Data<'_>) -> u64 {
         let (at, pieces) = self.place(unit, cdb, data);
@@ -210,7 +252,9 @@ pub fn start(rig: &mut Rig, features: u64) -> (DriverRing, DriverRing) {
     rig.write(rig.common, 0x10, 2, 0);
     let control = rig.open(0, 16, features, 1);
     rig.open(1, 16, features, 2);
-    let ring = rig.open(2, 64, features, 3);
+    rig.write(rig.common, 0x16, 2, 2);
+    let size = rig.read(rig.common, 0x18, 2) as u16;
+    let ring = rig.open(2, size, features, 3);
     rig.set_status(rig.status() | Status::DRIVER_OK);
     assert_eq!(rig.status(), 0xf);
     (control, ring)
