@@ -248,7 +248,7 @@ fn a_drive_that_is_pulled_out_under_load_costs_its_guest_errors_and_can_come_bac
     node.detach()?;
     node.wait_until("disk info nvme0n1", "there is no disk")?;
     node.wait_until("log 100", "can be taken out")?;
-    monitor::tell(&socket, &plug)?;
+    monitor::tell_when_free(&socket, &plug)?;
     node.wait_until("disk list", "nvme0n1")?;
     // The running guest keeps its errors: for it the disk is gone. Started anew it has the disk again.
     node.attach("debian")?;

@@ -4,7 +4,8 @@ use serde_json::Value;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// How long QEMU may take to answer.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -40,4 +41,21 @@ pub fn tell(socket: &Path, command: &str) -> Result<Value> {
         result = value["return"].take();
     }
     Ok(result)
+}
+
+/// As [`tell`], for a device that takes a drive which another had: QEMU takes a device that is pulled out apart some
+/// time after the guest has let it go, and tells nobody when. Until then the new one is refused.
+///
+/// # Errors
+/// As those of [`tell`], or where the other keeps the drive.
+pub fn tell_when_free(socket: &Path, command: &str) -> Result<Value> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        match tell(socket, command) {
+            Err(error) if error.to_string().contains("Permission conflict") && Instant::now() < end => {
+                thread::sleep(Duration::from_millis(20));
+            }
+            answer => return answer,
+        }
+    }
 }
