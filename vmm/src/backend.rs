@@ -11,7 +11,7 @@
 //! 3. If delivery of an event was interrupted by the exit, [`Backend::interrupted_event`] gives it back;
 //!    it is to be injected again before anything else.
 //! 4. The caller handles the exit. If it emulated the instruction it ends with [`Backend::advance`].
-use crate::cpu::{Cr0, Cr4, DescriptorTable, Efer, Registers, Segment, SegmentRegister};
+use crate::cpu::{Cr0, Cr4, DescriptorTable, Efer, Registers, Segment, SegmentRegister, Vector};
 use crate::exit::{Event, Exit};
 use crate::platform::apic::{ApicMode, Requests};
 use core::fmt;
@@ -94,6 +94,18 @@ pub trait Backend: Registers {
 
     /// Asks for an [`Exit::InterruptWindow`] as soon as interrupts open; `false` takes it back.
     fn want_interrupt_window(&mut self, wanted: bool);
+
+    /// Has the hardware deliver external interrupt `vector` as soon as interrupts open, without an exit. For an entry
+    /// that nothing is injected into; [`Self::took_interrupt`] tells behind it. Whether the hardware can.
+    fn deliver_when_open(&mut self, _vector: Vector) -> bool {
+        false
+    }
+
+    /// Whether the guest has taken the interrupt of [`Self::deliver_when_open`] since the last entry. If not, it is to
+    /// be delivered anew.
+    fn took_interrupt(&mut self) -> bool {
+        false
+    }
 
     /// Asks for an [`Exit::NmiWindow`] as soon as the running NMI handler returns.
     fn want_nmi_window(&mut self);

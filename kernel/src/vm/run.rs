@@ -433,7 +433,9 @@ fn facts(config: &VmConfig, index: usize, found: &Virtualization) -> Facts {
         apic_timer_hz: 1_000_000_000,
         // Where the machine does not promise it, guests take the paravirtual clock, which says how it counts.
         invariant_tsc: control::features().invariant_tsc,
-        paravirtual: paravirtual::Features::CLOCK | paravirtual::Features::PV_SEND_IPI,
+        paravirtual: paravirtual::Features::CLOCK
+            | paravirtual::Features::PV_SEND_IPI
+            | paravirtual::Features::PV_EOI,
     }
 }
 

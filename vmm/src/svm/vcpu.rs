@@ -17,6 +17,14 @@ use mm::addr::Hpa;
 /// PAT (APM vol. 2, 7.8.2). All other model-specific registers are 0 at power-on.
 const PAT_AT_POWER_ON: u64 = 0x0007_0406_0007_0406;
 
+/// An external interrupt that a guest is to take.
+#[derive(Clone, Copy)]
+struct Offer {
+    vector: Vector,
+    /// The guest may not be open to it yet.
+    waits: bool,
+}
+
 /// A vCPU on AMD-V.
 pub struct SvmVcpu {
     vmcb: Box<Vmcb>,
@@ -30,9 +38,11 @@ pub struct SvmVcpu {
     /// What changed in the VMCB since the last exit.
     changed: Clean,
     /// The external interrupt that the guest is to take at the next entry.
-    offered: Option<Vector>,
+    offered: Option<Offer>,
     /// The one that it did not come to take at the last.
     not_taken: Option<Vector>,
+    /// It took the one that was to wait until it opens.
+    taken: bool,
     /// An NMI handler runs: no further NMI until its IRET.
     nmi_masked: bool,
     /// Where an IRET that ends an NMI handler stands, until it was executed.
@@ -66,6 +76,7 @@ impl SvmVcpu {
             changed: Clean::all(),
             offered: None,
             not_taken: None,
+            taken: false,
             nmi_masked: false,
             iret_at: None,
             tsc_aux: 0,
@@ -107,8 +118,8 @@ impl SvmVcpu {
         self.gprs[Gpr::Rax as usize] = self.vmcb.save.rax;
         self.gprs[Gpr::Rsp as usize] = self.vmcb.save.rsp;
         self.vmcb.control.event_injection = 0;
-        if let Some(vector) = self.offered.take() {
-            self.withdraw(vector);
+        if let Some(offer) = self.offered.take() {
+            self.withdraw(offer);
         }
         let exit = self.vmcb.control.decode_exit(self.features, self.vmcb.save.cr2);
         match exit {
@@ -124,28 +135,35 @@ impl SvmVcpu {
         exit
     }
 
-    /// Offers the guest an external interrupt as a virtual one (APM vol. 2, 15.21.4): it is open to
-    /// interrupts, so it takes this one before anything else.
+    /// Offers the guest an external interrupt as a virtual one (APM vol. 2, 15.21.4): where it is open to
+    /// interrupts, it takes this one before anything else; else as soon as it opens. Its task priority can't hold the
+    /// interrupt back meanwhile, since to raise that it leaves.
     ///
     /// Not by EVENTINJ: by its source, QEMU's emulation delivers an interrupt that comes that way, keeps the
     /// vector as a pending exception, and may deliver it again when its CPU is kicked, whether or not the
     /// guest is open to interrupts.
-    fn offer(&mut self, vector: Vector) {
+    fn offer(&mut self, offer: Offer) {
         self.want_interrupt_window(false);
+        let Offer { vector, .. } = offer;
         let number = u64::from(vector.0);
         self.vmcb.control.virtual_interrupt |= vmcb::V_IRQ
             | vmcb::V_IGN_TPR
             | (number >> 4) << vmcb::V_INTR_PRIO_SHIFT
             | number << vmcb::V_INTR_VECTOR_SHIFT;
-        self.offered = Some(vector);
+        self.offered = Some(offer);
         self.change(Clean::INTERRUPT);
     }
 
     /// Ends an offer at an exit. The guest has taken it unless V_IRQ is still set: then something of the
-    /// host's came first.
-    fn withdraw(&mut self, vector: Vector) {
+    /// host's came first, or the guest did not open.
+    fn withdraw(&mut self, Offer { vector, waits }: Offer) {
+        let interrupted = self.vmcb.control.exit_int_info & (event::VALID | event::TYPE_MASK | 0xff);
+        let delivering = interrupted == event::VALID | event::INTERRUPT | u64::from(vector.0);
         let state = &mut self.vmcb.control.virtual_interrupt;
-        if *state & vmcb::V_IRQ != 0 {
+        let left = *state & vmcb::V_IRQ != 0 && !delivering;
+        if waits {
+            self.taken = !left;
+        } else if left {
             self.not_taken = Some(vector);
         }
         *state &= vmcb::V_INTR_MASKING | vmcb::V_TPR_MASK;
@@ -296,7 +314,7 @@ impl Backend for SvmVcpu {
     fn inject(&mut self, event: Event) {
         self.vmcb.control.event_injection = match event {
             Event::Interrupt(vector) => {
-                self.offer(vector);
+                self.offer(Offer { vector, waits: false });
                 0
             }
             Event::Nmi => {
@@ -352,7 +370,7 @@ impl Backend for SvmVcpu {
     fn want_interrupt_window(&mut self, wanted: bool) {
         if self.vmcb.control.intercepts(VINTR) == wanted || self.offered.is_some() {
             // There is one virtual interrupt: where it is a real one, the handler's end of interrupt comes
-            // first, which is an exit.
+            // first, which is an exit where another one waits.
             return;
         }
         // A virtual interrupt of our own making is intercepted the moment that it could be taken.
@@ -364,6 +382,15 @@ impl Backend for SvmVcpu {
             *state &= !(vmcb::V_IRQ | vmcb::V_IGN_TPR);
         }
         self.change(Clean::INTERCEPTS | Clean::INTERRUPT);
+    }
+
+    fn deliver_when_open(&mut self, vector: Vector) -> bool {
+        self.offer(Offer { vector, waits: true });
+        true
+    }
+
+    fn took_interrupt(&mut self) -> bool {
+        core::mem::take(&mut self.taken)
     }
 
     fn want_nmi_window(&mut self) {
@@ -519,6 +546,7 @@ impl Backend for SvmVcpu {
         control.exit_int_info = 0;
         self.offered = None;
         self.not_taken = None;
+        self.taken = false;
         control.set_intercept(IRET, false);
         control.set_intercept(VINTR, false);
         control.virtual_interrupt = vmcb::V_INTR_MASKING;

@@ -41,8 +41,40 @@ fn an_interrupt_that_the_guest_did_not_come_to_take_comes_back_once() {
     assert_eq!(vcpu.vmcb.control.virtual_interrupt, vmcb::V_INTR_MASKING | 3);
     vcpu.inject(Event::Interrupt(Vector(0xec)));
     vcpu.vmcb.control.virtual_interrupt &= !vmcb::V_IRQ;
-    vcpu.withdraw(Vector(0xec));
+    vcpu.withdraw(Offer { vector: Vector(0xec), waits: false });
     assert_eq!(vcpu.interrupted_event(), None, "it was taken");
+}
+
+#[test]
+fn an_interrupt_waits_in_the_vmcb_for_a_guest_that_is_closed() {
+    let (mut vcpu, mut cpu) = vcpu();
+    vcpu.vmcb.control.exit_code = 0x60;
+    let offer = |vcpu: &mut SvmVcpu| {
+        assert!(vcpu.deliver_when_open(Vector(0x51)));
+        let state = vcpu.vmcb.control.virtual_interrupt;
+        assert_eq!((state >> 32, state & vmcb::V_IRQ), (0x51, vmcb::V_IRQ));
+        assert!(!vcpu.vmcb.control.intercepts(VINTR), "it is to be taken, not intercepted");
+    };
+    offer(&mut vcpu);
+    vcpu.enter(&mut cpu);
+    assert!(!vcpu.took_interrupt() && vcpu.interrupted_event().is_none());
+    assert_eq!(vcpu.vmcb.control.virtual_interrupt, vmcb::V_INTR_MASKING);
+    // The CPU clears V_IRQ where the guest takes it.
+    offer(&mut vcpu);
+    vcpu.vmcb.control.virtual_interrupt &= !vmcb::V_IRQ;
+    vcpu.conclude();
+    assert!(vcpu.took_interrupt() && !vcpu.took_interrupt());
+    assert_eq!(vcpu.interrupted_event(), None);
+    // An exit on the way to the handler: it was taken, and is to be delivered again.
+    for v_irq in [0, vmcb::V_IRQ] {
+        offer(&mut vcpu);
+        let control = &mut vcpu.vmcb.control;
+        control.virtual_interrupt = control.virtual_interrupt & !vmcb::V_IRQ | v_irq;
+        control.exit_int_info = 0x8000_0051;
+        vcpu.conclude();
+        assert!(vcpu.took_interrupt());
+        assert_eq!(vcpu.interrupted_event(), Some(Event::Interrupt(Vector(0x51))));
+    }
 }
 
 #[test]

@@ -34,6 +34,9 @@ impl<B: Backend> Vcpu<B> {
             self.backend.set_requests(&requests);
         }
         self.backend.want_priority_below(self.apic.held_back());
+        if self.eoi_flag.is_some() {
+            self.lend_end_of_interrupt();
+        }
         None
     }
 
@@ -106,7 +109,9 @@ impl<B: Backend> Vcpu<B> {
             return;
         }
         if !self.backend.interrupts_open() {
-            self.backend.want_interrupt_window(true);
+            if !self.deliver_when_open() {
+                self.backend.want_interrupt_window(true);
+            }
             return;
         }
         if let Some(vector) = self.take_interrupt() {
@@ -114,6 +119,20 @@ impl<B: Backend> Vcpu<B> {
             self.backend.inject(Event::Interrupt(Vector(vector)));
         }
         self.backend.want_interrupt_window(self.interrupt_waits());
+    }
+
+    /// Leaves an interrupt to the hardware until the guest opens. Not the 8259's, which tells its vector only to a CPU
+    /// that takes it; nor where the guest will not run.
+    fn deliver_when_open(&mut self) -> bool {
+        if self.halted || self.apic.ext_int() {
+            return false;
+        }
+        let Some(vector) = self.apic.deliverable() else { return false };
+        let can = self.backend.deliver_when_open(Vector(vector));
+        if can {
+            self.awaited = Some(vector);
+        }
+        can
     }
 
     /// The interrupt to deliver: the 8259's comes first, as on its wire.

@@ -8,7 +8,8 @@
 //!   └───────────────────────────────────────────────────────────────────────────┴─► Leave
 //! ```
 //!
-//! - `events` decides what is delivered to the guest before an entry.
+//! - `events` decides what is delivered to the guest before an entry, `end_of_interrupt` whether its handler needs an
+//!   exit to end it.
 //! - `handle` is the one match over [`crate::exit::Exit`].
 //! - `bus` leads an emulated access to the local APIC or to the board.
 //! - `control` and `msr` check what a guest writes to control and model-specific registers.
@@ -20,6 +21,7 @@
 //! instruction that could not be carried out changed nothing.
 mod bus;
 mod control;
+mod end_of_interrupt;
 mod events;
 mod handle;
 mod msr;
@@ -32,6 +34,7 @@ use crate::extended::{ExtendedState, SaveFormat};
 use crate::platform::apic::LocalApic;
 use crate::policy::cpuid::{CpuidTable, Facts};
 use crate::policy::msr::{MsrFacts, MsrStore};
+use crate::policy::paravirtual::Features;
 use crate::time::Nanos;
 use crate::vm::{End, Shared};
 use alloc::sync::Arc;
@@ -53,6 +56,10 @@ pub trait Host {
     /// The running vCPU's next timer is due at `deadline`: this CPU is to be interrupted then. Called with
     /// interrupts closed; leaves them so.
     fn set_vcpu_timer(&self, deadline: Option<Nanos>);
+    /// The guest is about to run. Called with interrupts closed; leaves them so.
+    fn enters_guest(&self) {}
+    /// The guest does not run any more. Called with interrupts open.
+    fn left_guest(&self) {}
 }
 
 /// Why a vCPU gives its CPU back.
@@ -107,6 +114,12 @@ pub struct Vcpu<B: Backend> {
     tsc_adjust: u64,
     /// Where the guest wants its paravirtual clock.
     system_time: Option<Gpa>,
+    /// The interrupt that the hardware delivers by itself if the guest opens in this entry.
+    awaited: Option<u8>,
+    /// Where the guest wants to be told that it can end an interrupt by itself.
+    eoi_flag: Option<Gpa>,
+    /// It is told so in this entry.
+    eoi_lent: bool,
     /// The timer that the host was last told.
     armed: Option<Nanos>,
     exits: [u64; ExitKind::COUNT],
@@ -121,7 +134,12 @@ impl<B: Backend> Vcpu<B> {
         host_cpuid: &dyn Fn(u32, u32) -> [u32; 4],
         facts: &Facts,
     ) -> Self {
-        let cpuid = CpuidTable::new(host_cpuid, facts);
+        let mut facts = *facts;
+        if backend.delivers_interrupts() {
+            // It ends them without an exit as well.
+            facts.paravirtual.remove(Features::PV_EOI);
+        }
+        let cpuid = CpuidTable::new(host_cpuid, &facts);
         let physical_bits = control::physical_bits(&cpuid);
         let index = facts.apic_id as usize;
         let msr_facts = MsrFacts {
@@ -148,6 +166,9 @@ impl<B: Backend> Vcpu<B> {
             halted: false,
             tsc_adjust: 0,
             system_time: None,
+            awaited: None,
+            eoi_flag: None,
+            eoi_lent: false,
             armed: None,
             exits: [0; ExitKind::COUNT],
         };
@@ -162,6 +183,7 @@ impl<B: Backend> Vcpu<B> {
         self.pending = None;
         self.nmi_pending = false;
         self.halted = false;
+        self.awaited = None;
     }
 
     /// Its number in the VM, which is its APIC ID.
@@ -255,8 +277,13 @@ impl<B: Backend> Vcpu<B> {
                 host.enable_interrupts();
                 return self.leave(leave);
             }
+            host.enters_guest();
             let exit = self.backend.enter(cpu);
+            host.left_guest();
             self.exits[exit.kind() as usize] += 1;
+            if self.awaited.is_some() || self.eoi_lent {
+                self.settle();
+            }
             if let Some(event) = self.backend.interrupted_event() {
                 self.pending = Some(event);
             }

@@ -131,8 +131,9 @@ impl<B: Backend> Vcpu<B> {
                     let _ = pvclock::write_wall_clock(&self.shared.memory, at, start);
                 }
             }
-            // Not shown by this virtual machine, so the store refuses them before.
-            Owner::StealTime | Owner::PvEoi => return Err(Refused),
+            Owner::PvEoi => self.set_eoi_flag(value),
+            // Not shown by this virtual machine, so the store refuses it before.
+            Owner::StealTime => return Err(Refused),
         }
         Ok(())
     }

@@ -115,6 +115,13 @@ impl Vectors<'_> {
         word.load(Ordering::Relaxed) & bit != 0
     }
 
+    /// Whether `vector` is in it and no other.
+    #[inline]
+    pub fn is_only(&self, vector: u8) -> bool {
+        let (own, bit) = (u16::from(vector >> 5), 1 << (vector & 31));
+        (0..8).all(|index| self.word(index).load(Ordering::Relaxed) == if index == own { bit } else { 0 })
+    }
+
     // The owner alone writes: no read-modify-write as others would need it.
 
     #[inline]

@@ -94,6 +94,11 @@ fn valid_debugctl(value: u64, _: &MsrFacts) -> bool {
     value & !0x3f == 0
 }
 
+/// Of KVM_EOI_EN bit 1 is reserved.
+fn valid_eoi_flag(value: u64, _: &MsrFacts) -> bool {
+    value & 2 == 0
+}
+
 const fn row(msr: u32, name: &'static str, read: Read, write: Write) -> Row {
     Row { first: msr, last: msr, name, read, write, valid: any, feature: Features::empty() }
 }
@@ -204,7 +209,7 @@ pub(super) const TABLE: &[Row] = &[
     paravirtual(MSR_WALL_CLOCK, "KVM_WALL_CLOCK_NEW", Owner::WallClock, Features::CLOCKSOURCE2),
     paravirtual(MSR_SYSTEM_TIME, "KVM_SYSTEM_TIME_NEW", Owner::SystemTime, Features::CLOCKSOURCE2),
     paravirtual(MSR_STEAL_TIME, "KVM_STEAL_TIME", Owner::StealTime, Features::STEAL_TIME),
-    paravirtual(MSR_PV_EOI, "KVM_EOI_EN", Owner::PvEoi, Features::PV_EOI),
+    paravirtual(MSR_PV_EOI, "KVM_EOI_EN", Owner::PvEoi, Features::PV_EOI).if_valid(valid_eoi_flag),
     owned(0xc000_0080, "EFER", Owner::Efer).if_valid(valid_efer),
     hardware(0xc000_0081, "STAR", Hw::Star),
     hardware(0xc000_0082, "LSTAR", Hw::Lstar).if_valid(canonical),

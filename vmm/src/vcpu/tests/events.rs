@@ -259,3 +259,74 @@ fn a_fetch_where_nothing_is_is_not_emulated() {
     rig.play(&[Exit::Memory(MemoryFault { fetch: true, ..fault(0xd000_0000, false) })]);
     assert_eq!(rig.shared.board.unclaimed(), 0);
 }
+
+/// A VM that is closed to interrupts, on hardware that holds one until it opens.
+fn closed_on_hardware_that_holds() -> Rig {
+    let mut rig = Rig::new(1);
+    rig.registers().rflags -= Rflags::IF;
+    rig.back_end().holds = true;
+    rig
+}
+
+#[test]
+fn hardware_that_can_delivers_an_interrupt_when_the_guest_opens_without_an_exit() {
+    let mut rig = closed_on_hardware_that_holds();
+    interrupt(&rig, 0x50);
+    rig.play(&[]);
+    let entry = rig.back_end().entries.pop().unwrap();
+    assert_eq!((entry.held, entry.injected, entry.interrupt_window), (Some(Vector(0x50)), None, false));
+    // It was not taken: the next entry has it again, and by now a more urgent one.
+    interrupt(&rig, 0x90);
+    rig.back_end().then(|fake| {
+        fake.took = fake.held.is_some();
+        Exit::HostInterrupt
+    });
+    rig.back_end().entries.clear();
+    rig.play(&[]);
+    let held: Vec<_> = rig.back_end().entries.iter().map(|entry| entry.held).collect();
+    // What was taken is in service and comes no more; the other one waits behind it.
+    assert_eq!(held, [Some(Vector(0x90)), None]);
+    assert_eq!(rig.vcpu().apic.deliverable(), None);
+    rig.vcpu().apic.mmio_write(0xb0, 4, 0, 0);
+    rig.play(&[]);
+    assert_eq!(rig.back_end().entries.last().unwrap().held, Some(Vector(0x50)));
+}
+
+#[test]
+fn an_interrupt_that_hardware_began_to_deliver_when_an_exit_came_is_delivered_once() {
+    let mut rig = closed_on_hardware_that_holds();
+    interrupt(&rig, 0x50);
+    rig.back_end().then(|fake| {
+        fake.took = true;
+        fake.interrupted = fake.held.map(Event::Interrupt);
+        Exit::HostInterrupt
+    });
+    rig.play(&[]);
+    let entries = &rig.back_end().entries;
+    assert_eq!(entries.last().unwrap().injected, Some(Event::Interrupt(Vector(0x50))));
+    rig.play(&[]);
+    let last = rig.back_end().entries.last().unwrap();
+    assert_eq!((last.injected, last.held), (None, None));
+}
+
+#[test]
+fn what_the_8259_has_is_not_left_to_hardware() {
+    let mut rig = closed_on_hardware_that_holds();
+    send(&rig, 0, DeliveryMode::ExtInt, 0);
+    interrupt(&rig, 0x50);
+    rig.play(&[]);
+    let last = rig.back_end().entries.last().unwrap();
+    assert_eq!((last.held, last.interrupt_window), (None, true));
+}
+
+#[test]
+fn a_vcpu_that_has_halted_for_good_leaves_nothing_to_hardware() {
+    let mut rig = closed_on_hardware_that_holds();
+    rig.code(&[0xf4]);
+    interrupt(&rig, 0x50);
+    assert!(matches!(rig.play(&[Exit::Halt]), Leave::Blocked { .. }));
+    assert_eq!(rig.back_end().held, None);
+    rig.shared.fabric.nmi(0);
+    rig.play(&[]);
+    assert_eq!(rig.injected(), Some(Event::Nmi));
+}

@@ -2,7 +2,7 @@
 use super::rig::{POWER_ON, TSC_HZ};
 use crate::backend::{Backend, HardwareMsr, InitialState};
 use crate::cpu::plain::PlainRegisters;
-use crate::cpu::{Cr0, Cr4, Efer, Gpr, Registers, Rflags, Segment, SegmentRegister};
+use crate::cpu::{Cr0, Cr4, Efer, Gpr, Registers, Rflags, Segment, SegmentRegister, Vector};
 use crate::exit::{Event, Exit};
 use crate::memory::CodeWalk;
 use crate::platform::apic::{ApicMode, Requests};
@@ -21,6 +21,7 @@ pub struct Entry {
     pub rip: u64,
     pub interrupt_window: bool,
     pub nmi_window: bool,
+    pub held: Option<Vector>,
 }
 
 type Step = Box<dyn FnOnce(&mut Fake) -> Exit + Send>;
@@ -34,6 +35,10 @@ pub struct Fake {
     pub nmi_masked: bool,
     /// It delivers what is requested in the local APIC's page; what it was told of that, of the mode, of the priority.
     pub delivers: bool,
+    /// It can hold an interrupt until the guest opens; which one it holds in this entry, and whether it was taken.
+    pub holds: bool,
+    pub held: Option<Vector>,
+    pub took: bool,
     pub requests: Vec<Requests>,
     pub mode: ApicMode,
     pub priority: u8,
@@ -66,6 +71,9 @@ impl Fake {
             shadow: false,
             nmi_masked: false,
             delivers: false,
+            holds: false,
+            held: None,
+            took: false,
             requests: Vec::new(),
             mode: ApicMode::Disabled,
             priority: 0,
@@ -152,6 +160,7 @@ impl Backend for Fake {
             rip: self.registers.rip,
             interrupt_window: self.interrupt_window,
             nmi_window: self.nmi_window,
+            held: self.held,
         });
         self.nmi_window = false;
         match injected {
@@ -162,13 +171,16 @@ impl Backend for Fake {
             }
             Some(Event::Exception(_)) | None => {}
         }
-        match self.script.pop_front() {
+        assert!(injected.is_none() || self.held.is_none(), "one event an entry");
+        let exit = match self.script.pop_front() {
             Some(step) => step(self),
             None => {
                 self.attention.store(true, Ordering::SeqCst);
                 Exit::HostInterrupt
             }
-        }
+        };
+        self.held = None;
+        exit
     }
 
     fn next_rip(&self) -> Option<u64> {
@@ -198,6 +210,13 @@ impl Backend for Fake {
     }
     fn want_interrupt_window(&mut self, wanted: bool) {
         self.interrupt_window = wanted;
+    }
+    fn deliver_when_open(&mut self, vector: Vector) -> bool {
+        self.held = self.holds.then_some(vector);
+        self.holds
+    }
+    fn took_interrupt(&mut self) -> bool {
+        std::mem::take(&mut self.took)
     }
     fn want_nmi_window(&mut self) {
         self.nmi_window = true;

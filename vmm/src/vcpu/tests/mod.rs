@@ -2,6 +2,7 @@
 //! devices and the next entry.
 mod clock;
 mod devices;
+mod end_of_interrupt;
 mod ends;
 mod events;
 mod fake;

@@ -120,7 +120,7 @@ pub fn facts(index: usize, vcpus: usize) -> Facts {
         apic_timer_hz: SECOND,
         invariant_tsc: true,
         patch_level: 0x0a20_1016 << 32,
-        paravirtual: Features::CLOCK | Features::PV_SEND_IPI,
+        paravirtual: Features::CLOCK | Features::PV_SEND_IPI | Features::PV_EOI,
     }
 }
 

@@ -136,6 +136,25 @@ impl LocalApic {
         self.ended(vector)
     }
 
+    /// Whether the interrupt in service can end without anybody seeing it: nothing waits for it, nor does the IOAPIC.
+    #[inline]
+    pub fn ends_unseen(&self) -> bool {
+        self.in_service != 0 && self.requested == 0 && !self.page().tmr().contains(self.in_service)
+    }
+
+    /// Whether `vector`, which is the highest requested, could be taken and ended without anybody seeing it.
+    #[inline]
+    pub fn would_end_unseen(&self, vector: u8) -> bool {
+        let page = self.page();
+        self.in_service == 0 && page.irr().is_only(vector) && !page.tmr().contains(vector)
+    }
+
+    /// The guest has ended an interrupt by itself. Nothing, where it had none to end.
+    pub fn end_unseen(&mut self) {
+        let ended = self.end_of_interrupt();
+        debug_assert_eq!(ended, None, "one that the IOAPIC must see is not lent");
+    }
+
     /// The hardware has ended `vector`, which is one of those of [`Requests::level`]. The same vector, if the IOAPIC must see it.
     #[inline]
     pub fn ended(&self, vector: u8) -> Option<u8> {
