@@ -21,6 +21,7 @@
 mod disks;
 mod guest_cpu;
 mod hardware;
+mod pace;
 mod ram;
 mod run;
 mod seat;

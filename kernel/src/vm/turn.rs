@@ -7,8 +7,10 @@ use super::seat::{self, Seat, kick, reschedule, scheduler};
 use crate::cpu::percpu::{self, PerCpu};
 use crate::cpu::registers::{disable_interrupts, enable_interrupts, rdtsc};
 use crate::cpu_loop::Runtime;
+use crate::interrupts::local_apic::hold_devices;
 use crate::time::{self, Nanos, timer};
 use alloc::sync::Arc;
+use core::cell::Cell;
 use core::sync::atomic::Ordering;
 use core::task::Waker;
 use sched::{Pick, Reason};
@@ -19,13 +21,16 @@ struct ThisCpu<'a> {
     cpu: &'static PerCpu,
     runtime: &'a Runtime,
     slice_end: u64,
+    /// When it looks at queues again that the guest does not notify of; `u64::MAX` if there is none. Until then the
+    /// interrupts of devices wait, as long as the guest runs.
+    look: Cell<u64>,
 }
 
 impl ThisCpu<'_> {
-    /// Arms the CPU's timer for the first of: the slice's end, the node's timers, the vCPU's.
+    /// Arms the CPU's timer for the first of: the slice's end, the node's timers, the vCPU's, the next look.
     fn arm(&self, vcpu: Option<u64>) {
         let node = self.runtime.timers.next_deadline().unwrap_or(u64::MAX);
-        timer::arm(Nanos(self.slice_end.min(node).min(vcpu.unwrap_or(u64::MAX))));
+        timer::arm(Nanos(self.slice_end.min(node).min(vcpu.unwrap_or(u64::MAX)).min(self.look.get())));
     }
 }
 
@@ -55,6 +60,20 @@ impl Host for ThisCpu<'_> {
         self.cpu.attention.load(Ordering::Relaxed) || self.runtime.executor.has_ready()
     }
 
+    #[inline]
+    fn enters_guest(&self) {
+        if self.look.get() != u64::MAX {
+            hold_devices(true);
+        }
+    }
+
+    #[inline]
+    fn left_guest(&self) {
+        if self.look.get() != u64::MAX {
+            hold_devices(false);
+        }
+    }
+
     fn set_vcpu_timer(&self, deadline: Option<u64>) {
         self.arm(deadline);
     }
@@ -79,7 +98,7 @@ pub fn take_turn(runtime: &Runtime, guest: &mut GuestCpu, pick: Pick<Arc<Seat>>)
     let seat = pick.entity.payload().clone();
     let started = time::now().0;
     seat.cancel_alarm();
-    let host = ThisCpu { cpu, runtime, slice_end: pick.slice_end };
+    let host = ThisCpu { cpu, runtime, slice_end: pick.slice_end, look: Cell::new(u64::MAX) };
     let exits = || seat.exits().iter().sum::<u64>();
     let before = exits();
     let reason = run(&host, guest, &seat);
@@ -110,6 +129,8 @@ fn run(host: &ThisCpu<'_>, guest: &mut GuestCpu, seat: &Arc<Seat>) -> Reason {
     };
     guest.live = Some(seat.number);
     seat.loaded_on.store(cpu.index, Ordering::Relaxed);
+    let shared = vcpu.shared().clone();
+    let board = &shared.board;
     let reason = loop {
         // What comes from here on is seen before the next entry.
         cpu.attention.store(false, Ordering::SeqCst);
@@ -123,9 +144,12 @@ fn run(host: &ThisCpu<'_>, guest: &mut GuestCpu, seat: &Arc<Seat>) -> Reason {
         if !host.runtime.executor.listen() {
             continue;
         }
+        let pace = guest.pace.get();
+        host.look.set(if board.look(now, pace) { now + pace } else { u64::MAX });
         disable_interrupts();
         host.arm(vcpu.deadline());
         enable_interrupts();
+        guest.pace.passed(Nanos(time::now().0.saturating_sub(now)));
         match vcpu.run(&mut guest.processor, host) {
             Leave::Attention => {}
             Leave::Yield => break Reason::Preempted,
@@ -146,6 +170,9 @@ fn run(host: &ThisCpu<'_>, guest: &mut GuestCpu, seat: &Arc<Seat>) -> Reason {
             }
         }
     };
+    if host.look.get() != u64::MAX {
+        board.rest();
+    }
     #[allow(unsafe_code)] // moves vector registers
     // SAFETY: this vCPU's state is in this CPU since the beginning of its turn.
     unsafe {

@@ -537,6 +537,19 @@ impl Board {
         }
     }
 
+    /// A vCPU in its turn looks at what the guest need not tell of. Whether it is to do so again after `pace` at the
+    /// latest, and is to call [`Self::rest`] when its turn ends.
+    #[inline]
+    pub fn look(&self, now: Nanos, pace: Nanos) -> bool {
+        self.virtio.iter().fold(false, |again, device| again | device.look(now, pace))
+    }
+
+    /// The turn of a vCPU that had promised to look ends.
+    #[inline]
+    pub fn rest(&self) {
+        self.virtio.iter().for_each(|device| device.rest());
+    }
+
     /// Requests of virtio devices that use the guest's memory now. Its memory must not be used for anything else
     /// before this is 0, after [`Self::stop`] or with all vCPUs stopped.
     pub fn in_flight(&self) -> u32 {

@@ -33,6 +33,7 @@
 //! - A kick serves all that the ring has. While [`in_flight::BUSY`] or more requests are under way the guest is told
 //!   not to kick at all: every completion looks at the ring itself. With fewer it kicks, so that a request does not
 //!   wait long behind a slow one.
+//! - A guest that makes many requests is looked at and does not kick at all (`queue/watch.rs`).
 //! - An interrupt is sent where the guest wants one: with event indices, one for all that completes before the guest
 //!   has looked. Without them the mailbox of the vCPU joins what comes together.
 //!

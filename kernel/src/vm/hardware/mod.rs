@@ -284,6 +284,11 @@ impl Vcpu {
         }
     }
 
+    /// As [`vmm::vcpu::Vcpu::shared`].
+    pub fn shared(&self) -> &Arc<Shared> {
+        either!(self, vcpu => vcpu.shared())
+    }
+
     /// As [`vmm::vcpu::Vcpu::deadline`].
     pub fn deadline(&self) -> Option<u64> {
         either!(self, vcpu => vcpu.deadline())

@@ -23,6 +23,7 @@ use crate::platform::Postponed;
 use crate::platform::apic::ApicFabric;
 use crate::platform::pci::msix::Msix;
 use crate::platform::pci::{AttachError, BarTarget, Firmware, Intx};
+use crate::time::Nanos;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -113,6 +114,28 @@ impl Transport {
     /// Requests that use the guest's memory now.
     pub fn in_flight(&self) -> u32 {
         self.device.in_flight()
+    }
+
+    /// A vCPU in its turn looks at the queues that the guest need not notify of. Whether it is to come again after
+    /// `pace` at the latest.
+    pub fn look(&self, now: Nanos, pace: Nanos) -> bool {
+        let mut again = false;
+        for (number, queue) in (0..).zip(&self.queues) {
+            again |= queue.look(now, pace);
+            if queue.is_quiet() {
+                self.device.notify(number);
+            }
+        }
+        again
+    }
+
+    /// The vCPU's turn ends.
+    pub fn rest(&self) {
+        for (number, queue) in (0..).zip(&self.queues) {
+            if queue.rest() {
+                self.device.notify(number);
+            }
+        }
     }
 
     /// It takes no further requests; `drained` is called when it has none left.

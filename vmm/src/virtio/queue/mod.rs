@@ -2,29 +2,32 @@
 //!
 //! The two sides have a lock each: a request may be completed, on this CPU or another, while the next ones are being
 //! taken. Only one CPU serves a queue at a time; another that was told to leaves a note ([`Virtqueue::serve`]), and
-//! never waits.
+//! never waits. `watch` is about vCPUs that look instead of being notified.
 //!
 //! # Why no request is forgotten
 //!
 //! A server that has found nothing more either asks the guest to notify, and looks once more; or leaves the guest
-//! quiet because the device is busy: then it first publishes that it does ([`Virtqueue::is_quiet`]) and asks anew
-//! whether the device is busy. Whoever makes a device less busy counts first, then looks whether the queue is quiet,
-//! and serves it if so. Of two that do this at once at least one sees the other.
+//! quiet because the device is busy or a vCPU has promised to look: then it first publishes that it does
+//! ([`Virtqueue::is_quiet`]) and asks anew whether that is so. Whoever makes a device less busy counts first, then looks
+//! whether the queue is quiet, and serves it if so; and so does a vCPU that takes its promise back. Of two that do this at once at least one sees the other.
 mod chain;
 mod packed;
 mod split;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 pub use chain::{Broken, Chain, MAX_CHAIN, Token};
 
 use super::control::{Control, NO_VECTOR};
 use super::device::Feature;
 use crate::memory::{GuestMemory, Window};
+use crate::time::Nanos;
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicBool, AtomicU16, Ordering, fence};
 use mm::addr::Gpa;
 use spin::Mutex;
+use watch::Watch;
 
 /// Most entries of a queue. The standard allows 32768; no driver has use for them.
 pub const MAX_SIZE: u16 = 1024;
@@ -129,6 +132,7 @@ pub struct Virtqueue {
     again: AtomicBool,
     /// The guest was asked not to notify.
     quiet: AtomicBool,
+    watch: Watch,
     source: Mutex<Source>,
     used: Mutex<Option<Used>>,
 }
@@ -144,6 +148,7 @@ impl Virtqueue {
             vector: AtomicU16::new(NO_VECTOR),
             again: AtomicBool::new(false),
             quiet: AtomicBool::new(false),
+            watch: Watch::new(),
             source: Mutex::new(Source { ring: None, chain: Chain::new(memory, segments) }),
             used: Mutex::new(None),
         }
@@ -214,6 +219,27 @@ impl Virtqueue {
         self.quiet.load(Ordering::SeqCst)
     }
 
+    /// A vCPU in its turn offers to look each `pace` until [`Self::rest`]. Whether it is to. In either case the queue is
+    /// to be served now if it [`is_quiet`](Self::is_quiet).
+    #[inline]
+    pub fn look(&self, now: Nanos, pace: Nanos) -> bool {
+        let before = self.watch.promised();
+        let wanted = self.watch.offer(now, pace);
+        if wanted && !before {
+            // The server tells the guest.
+            self.quiet.store(true, Ordering::SeqCst);
+        } else if before && !wanted {
+            self.watch.withdraw();
+        }
+        wanted
+    }
+
+    /// The vCPU won't look any more. Whether the queue is to be served now.
+    #[inline]
+    pub fn rest(&self) -> bool {
+        self.watch.withdraw()
+    }
+
     /// Hands what the guest has made available to `service`. If another CPU, or this one further up its stack, is
     /// just serving the queue, that one goes on to serve what came meanwhile.
     #[inline]
@@ -264,9 +290,10 @@ impl Virtqueue {
                 self.control.postpone();
                 return Ok(());
             }
-            if service.busy() {
+            let expects = || service.busy() || self.watch.promised();
+            if expects() {
                 self.quiet.store(true, Ordering::SeqCst);
-                if service.busy() {
+                if expects() {
                     either!(Available, ring, r => r.quiet());
                     return Ok(());
                 }
@@ -288,13 +315,13 @@ impl Virtqueue {
         service: &impl Service,
         budget: &mut u32,
     ) -> Result<bool, Broken> {
-        let mut taken = false;
+        let mut taken = 0;
         let all = loop {
             if !service.ready() {
                 break Ok(true);
             }
             match either!(Available, &mut *ring, r => r.pop(&self.memory, chain)) {
-                Ok(true) => taken = true,
+                Ok(true) => taken += 1,
                 Ok(false) => break Ok(true),
                 Err(broken) => break Err(broken),
             }
@@ -306,7 +333,8 @@ impl Virtqueue {
                 break Ok(false);
             }
         };
-        if taken {
+        if taken != 0 {
+            self.watch.found(taken);
             service.taken();
         }
         all

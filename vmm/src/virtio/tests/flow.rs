@@ -351,3 +351,67 @@ fn cpus_that_kick_and_complete_at_once_lose_nothing() {
         assert_eq!(rig.board.in_flight(), 0);
     }
 }
+
+/// Nanoseconds between two looks.
+const PACE: u64 = 1_000_000;
+
+/// A vCPU looks each [`PACE`] while its guest makes `requests` between two looks and kicks where it is wanted. How
+/// often it was, in the second half of so many `rounds`.
+fn kicks_of_a_guest_that_is_looked_at(features: u64, requests: u64, rounds: u64) -> u32 {
+    let mut rig = Rig::new();
+    let mut ring = rig.start(features | Feature::INDIRECT_DESC);
+    ring.enable_interrupts();
+    let (mut kicks, mut looks, mut done) = (0, false, 0);
+    for round in 0..rounds {
+        for _ in 0..requests {
+            let (_, pieces) = rig.request(0, 0, 512);
+            rig.next_to(0x20_0000);
+            let (_, wanted) = ring.add(&pieces);
+            kick_if(&rig, wanted, &mut kicks);
+        }
+        if round == rounds / 2 {
+            kicks = 0;
+        }
+        looks = rig.board.look(round * PACE, PACE);
+        while ring.used().is_some() {
+            done += 1;
+        }
+    }
+    // The guest rests: what it made last is done, and from now on it kicks.
+    let (_, pieces) = rig.request(0, 0, 512);
+    let (_, wanted) = ring.add(&pieces);
+    assert_ne!(wanted, looks);
+    rig.board.rest();
+    kick_if(&rig, wanted, &mut 0);
+    while ring.used().is_some() {
+        done += 1;
+    }
+    assert_eq!((done, rig.board.in_flight()), (rounds * requests + 1, 0));
+    let (_, pieces) = rig.request(0, 0, 512);
+    assert!(ring.add(&pieces).1);
+    kicks
+}
+
+#[test]
+fn a_guest_with_many_requests_is_looked_at_and_need_not_kick() {
+    for features in EVENT_FORMATS.into_iter().chain([0, Feature::RING_PACKED]) {
+        assert_eq!(kicks_of_a_guest_that_is_looked_at(features, 8, 400), 0, "{features:#x}");
+    }
+}
+
+#[test]
+fn a_guest_with_one_request_at_a_time_or_few_kicks() {
+    for features in EVENT_FORMATS {
+        assert!(kicks_of_a_guest_that_is_looked_at(features, 1, 400) > 190, "{features:#x}");
+    }
+}
+
+#[test]
+fn a_look_at_a_queue_that_is_off_or_broken_does_nothing() {
+    let rig = Rig::new();
+    for now in 0..100 {
+        assert!(!rig.board.look(now * PACE, PACE));
+    }
+    rig.board.rest();
+    assert_eq!(rig.board.in_flight(), 0);
+}
