@@ -3,14 +3,18 @@
 //! hypervisors were measured by programs of this kind, so these figures compare with theirs; `bench/bare`
 //! has more exits, and no Linux in its figures.
 //!
+//! With `disk DEVICE` it measures a disk instead, as it is told ([`disk`]).
+//!
 //! Prints `BENCH name med=… min=… p90=… n=…` for each figure, in ticks of the time-stamp counter, the two
 //! readings of the counter included. It must be root, and the kernel started with `iomem=relaxed` for
 //! the registers of devices, and `nox2apic` for those of the local APIC.
+mod disk;
 mod kernel;
 mod stopwatch;
 
 use kernel::{DeviceRegisters, FreshMemory};
 use std::arch::asm;
+use std::env;
 use std::io;
 use std::process::ExitCode;
 use std::thread;
@@ -19,7 +23,14 @@ use stopwatch::{rdtsc, report, time};
 
 fn main() -> ExitCode {
     println!("BENCH-BEGIN");
-    match measure() {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let measured = match words[..] {
+        ["disk", path] => disk::serve(path),
+        [] => measure(),
+        _ => Err(io::Error::other("usage: bench-linux [disk DEVICE]")),
+    };
+    match measured {
         Ok(()) => {
             println!("BENCH-END");
             ExitCode::SUCCESS

@@ -17,19 +17,39 @@ pub(super) enum Group {
     Node,
     /// Nodes with a few VMs and with many.
     PerVm,
+    /// A disk in a VM beside the same without a hypervisor.
+    Disk,
     /// Files.
     Image,
     /// The measurement itself; belongs to whatever is measured.
     Rig,
 }
 
-/// A metric. All are better when lower.
+/// Which values are good ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Better {
+    Lower,
+    Higher,
+}
+
+impl Better {
+    /// As `bench.json` spells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Lower => "lower",
+            Self::Higher => "higher",
+        }
+    }
+}
+
+/// A metric.
 #[derive(Debug)]
 pub(super) struct Metric {
     pub name: &'static str,
     pub group: Group,
     pub unit: &'static str,
-    /// At most this.
+    pub better: Better,
+    /// At most this where lower is better, at least this where higher is.
     pub target: Option<f64>,
     /// KVM's figure, where there is one.
     pub kvm: Option<f64>,
@@ -40,7 +60,20 @@ pub(super) struct Metric {
 const INSTRUCTIONS: &str = "instructions";
 
 const fn metric(name: &'static str, group: Group, unit: &'static str, what: &'static str) -> Metric {
-    Metric { name, group, unit, target: None, kvm: None, what }
+    Metric { name, group, unit, better: Better::Lower, target: None, kvm: None, what }
+}
+
+/// What a guest's disk does, as a part of what Linux does with it without a hypervisor.
+const fn disk(name: &'static str, target: f64, kvm: f64, what: &'static str) -> Metric {
+    metric(name, Group::Disk, "of Linux", what).kvm(kvm).at_least(target)
+}
+
+const fn disk_iops(name: &'static str, what: &'static str) -> Metric {
+    Metric { better: Better::Higher, ..metric(name, Group::Disk, "IOPS", what) }
+}
+
+const fn disk_exits(name: &'static str, what: &'static str) -> Metric {
+    metric(name, Group::Disk, "exits", what)
 }
 
 const fn bare(name: &'static str, what: &'static str) -> Metric {
@@ -58,6 +91,18 @@ const fn linux(name: &'static str, what: &'static str) -> Metric {
 impl Metric {
     const fn at_most(self, target: f64) -> Self {
         Self { target: Some(target), ..self }
+    }
+
+    const fn at_least(self, target: f64) -> Self {
+        Self { target: Some(target), better: Better::Higher, ..self }
+    }
+
+    /// Whether a value meets the target, if there is one.
+    pub fn is_met(&self, value: f64) -> Option<bool> {
+        self.target.map(|target| match self.better {
+            Better::Lower => value <= target,
+            Better::Higher => value >= target,
+        })
     }
 
     const fn kvm(self, kvm: f64) -> Self {
@@ -179,6 +224,24 @@ pub(super) const CATALOGUE: &[Metric] = &[
         .kvm(2.03e9)
         .at_most(1.7e9),
     metric("boot.guest_clock", Group::Boot, "ms", "the guest's own clock at its first program").kvm(1540.0),
+    disk("disk.read_1", 0.4, 0.10, "random reads of 4 KiB, one at a time"),
+    disk("disk.write_1", 0.4, 0.13, "random writes of 4 KiB, one at a time"),
+    disk("disk.read_32", 0.7, 0.08, "random reads of 4 KiB, 32 at a time"),
+    disk("disk.write_32", 0.7, 0.11, "random writes of 4 KiB, 32 at a time"),
+    disk("disk.read_seq", 0.7, 0.18, "reads of 1 MiB one after the other"),
+    disk("disk.write_seq", 0.7, 0.23, "writes of 1 MiB one after the other"),
+    disk_iops("disk.read_1_iops", "random reads of 4 KiB, one at a time"),
+    disk_iops("disk.write_1_iops", "random writes of 4 KiB, one at a time"),
+    disk_iops("disk.read_32_iops", "random reads of 4 KiB, 32 at a time"),
+    disk_iops("disk.write_32_iops", "random writes of 4 KiB, 32 at a time"),
+    disk_iops("disk.read_seq_iops", "reads of 1 MiB one after the other"),
+    disk_iops("disk.write_seq_iops", "writes of 1 MiB one after the other"),
+    disk_exits("disk.exits_read_1", "exits per read of 4 KiB, one at a time"),
+    disk_exits("disk.exits_write_1", "exits per write of 4 KiB, one at a time"),
+    disk_exits("disk.exits_read_32", "exits per read of 4 KiB, 32 at a time").at_most(0.2),
+    disk_exits("disk.exits_write_32", "exits per write of 4 KiB, 32 at a time").at_most(0.2),
+    disk_exits("disk.exits_read_seq", "exits per read of 1 MiB"),
+    disk_exits("disk.exits_write_seq", "exits per write of 1 MiB"),
     metric("node.ready", Group::Node, "ms", "from hand-over to ready, 4 CPUs").at_most(1000.0),
     metric("node.memory", Group::Node, "KiB", "used by the hypervisor of 2 GiB, no VM")
         .at_most(32.0 * 1024.0),

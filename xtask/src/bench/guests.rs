@@ -46,6 +46,11 @@ mem=$(grep MemTotal /proc/meminfo | tr -s ' ' | cut -d' ' -f2)
 echo "GUEST-MARKER up=$up run=$run cpus=$cpus mem=${mem}kB"
 case $run in
 exits) /bench-linux;;
+disk:*)
+  for m in virtio_ring virtio virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci virtio_blk; do insmod /m/$m.ko; done
+  until [ -b ${run#disk:} ]; do sleep 0.1; done
+  # As it is typed, without its echo: what is read is what the program says.
+  stty -echo; /bench-linux disk ${run#disk:};;
 stay) while :; do sleep 1000; done;;
 esac
 sync; poweroff -f
@@ -80,6 +85,23 @@ const ATTACHED: &str = "[node]\non_idle = \"poweroff\"\n[console]\nattach = \"be
 fn linux_volume(built: &Artifacts, guest: &Guest, name: &str, head: &str, run: &str) -> Result<Medium> {
     let volume = Volume::with_linux(name, guest)?;
     volume.write(built, &format!("{head}{}", linux_vm(NAME, 1, "256M", run)))
+}
+
+/// A Linux guest that uses the machine's NVMe drive, on the node's console.
+pub(super) fn with_disk(built: &Artifacts, guest: &Guest) -> Result<Medium> {
+    let volume = Volume::with_linux("disk", guest)?;
+    let vm = linux_vm(NAME, 1, "256M", "disk:/dev/vda");
+    volume.write(built, &format!("{ATTACHED}{vm}disks = [{{ source = \"nvme0n1\" }}]\n"))
+}
+
+/// The same Linux without a hypervisor.
+pub(super) fn linux_itself(guest: &Guest, run: &str) -> Result<Medium> {
+    let volume = Volume::with_linux("linux-itself", guest)?;
+    Ok(Medium::Linux {
+        kernel: volume.0.join("vmlinuz"),
+        initrd: volume.0.join("initrd.img"),
+        cmdline: format!("{CMDLINE} run={run}"),
+    })
 }
 
 /// A node whose configuration is empty.

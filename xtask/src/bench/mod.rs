@@ -3,12 +3,13 @@
 //! Exits and the guest's boot are counted in instructions: the machine is emulated so that one tick of its
 //! time-stamp counter is one instruction of guest and hypervisor ([`crate::rig::Qemu::counted`]; in
 //! [`crate::rig::Bochs`] it always is). Such
-//! figures are exact; they depend neither on this computer nor on what else it does. Only
-//! `node.ready` is a time.
+//! figures are exact; they depend neither on this computer nor on what else it does. `node.ready` is a time, and
+//! disks are compared with Linux' own at the same time on the same computer.
 //!
 //! ```text
 //!  guests: two programs, built ──► counted: a machine that counts ──► BENCH lines, log lines ──┐
 //!  node: machines with 4 processors ──► "ready" line, `mem` ───────────────────────────────────┤
+//!  disk: Linux and Linux in a VM, turn by turn ──► DISK lines, `vm info` ──────────────────────┤
 //!  artifacts: sizes of the files ──────────────────────────────────────────────────────────────┤
 //!                                                       catalogue (targets, peers) ──► report ◄┘
 //! ```
@@ -17,6 +18,7 @@
 //! - `guests`: the benchmark's guests and their boot volumes.
 //! - `counted`: runs in the counting machine, with the second try that it sometimes needs.
 //! - `node`: time to ready, memory.
+//! - `disk`: a guest's disk beside Linux' own.
 //! - `reading`: numbers in what a console showed.
 //! - `report`: the table and `bench.json`.
 use crate::args::Args;
@@ -32,10 +34,14 @@ use std::process::ExitCode;
 
 mod catalogue;
 mod counted;
+mod disk;
 mod guests;
 mod node;
 mod reading;
 mod report;
+
+/// Turns in which two machines are compared.
+const ROUNDS: usize = 3;
 
 /// Values by the metrics' names.
 type Values = BTreeMap<String, f64>;
@@ -73,6 +79,9 @@ pub fn command(mut args: Args) -> Result<ExitCode> {
     }
     if wanted(Group::Boot) {
         values.extend(counter.boot(&guests::boot(&built, &guest)?)?);
+    }
+    if wanted(Group::Disk) {
+        values.extend(disk::compare(&built, &guest)?);
     }
     values.insert("rig.retries".into(), f64::from(counter.retries()));
 

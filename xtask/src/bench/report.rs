@@ -35,13 +35,16 @@ fn row(metric: &Metric, value: f64) -> String {
         "value": value,
         "unit": metric.unit,
         "target": metric.target,
-        "better": "lower",
+        "better": metric.better.name(),
     })
     .to_string()
 }
 
-/// With thousands apart; tenths where there are few digits.
+/// With thousands apart; more behind the point where there is little before it.
 fn human(value: f64) -> String {
+    if value.fract() != 0.0 && value < 10.0 {
+        return format!("{value:.2}");
+    }
     if value.fract() != 0.0 && value < 100.0 {
         return format!("{value:.1}");
     }
@@ -67,10 +70,10 @@ impl fmt::Display for Report {
         )?;
         let (mut met, mut targets) = (0, 0);
         for (metric, value) in &self.0 {
-            let verdict = match metric.target {
+            let verdict = match metric.is_met(*value) {
                 None => "",
-                Some(target) if *value <= target => "ok",
-                Some(_) => "MISS",
+                Some(true) => "ok",
+                Some(false) => "MISS",
             };
             targets += usize::from(metric.target.is_some());
             met += usize::from(verdict == "ok");

@@ -75,6 +75,15 @@ pub enum Medium {
     Disk(PathBuf),
     /// An ISO image, as a CD.
     Cd(PathBuf),
+    /// Nothing of ours: Linux, by what QEMU puts in the place of a boot loader.
+    Linux {
+        /// A bzImage.
+        kernel: PathBuf,
+        /// An initramfs.
+        initrd: PathBuf,
+        /// The command line.
+        cmdline: String,
+    },
 }
 
 /// What starts before anything of ours does.
@@ -243,12 +252,17 @@ impl Qemu {
         if self.firmware == Firmware::Uefi {
             command.args(firmware::args(scratch.folder())?);
         }
-        let drive = match &self.medium {
-            Medium::Folder(folder) => format!("file=fat:rw:{}", quoted(folder)?),
-            Medium::Disk(image) => format!("snapshot=on,file={}", quoted(image)?),
-            Medium::Cd(image) => format!("media=cdrom,readonly=on,file={}", quoted(image)?),
+        let mut drive = |text: String| {
+            command.args(["-drive", &format!("format=raw,{text}")]);
         };
-        command.args(["-drive", &format!("format=raw,{drive}")]);
+        match &self.medium {
+            Medium::Folder(folder) => drive(format!("file=fat:rw:{}", quoted(folder)?)),
+            Medium::Disk(image) => drive(format!("snapshot=on,file={}", quoted(image)?)),
+            Medium::Cd(image) => drive(format!("media=cdrom,readonly=on,file={}", quoted(image)?)),
+            Medium::Linux { kernel, initrd, cmdline } => {
+                command.arg("-kernel").arg(kernel).arg("-initrd").arg(initrd).args(["-append", cmdline]);
+            }
+        }
         if let Some(log) = &self.debug_log {
             command.args(["-d", "int,cpu_reset,guest_errors", "-D"]).arg(log);
         }

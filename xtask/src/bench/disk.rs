@@ -1,0 +1,194 @@
+//! A guest's disk beside Linux' own: the same program in the same Linux, on the same emulated drive, once with nothing
+//! between and once in a VM.
+//!
+//! ```text
+//!  QEMU: Linux ──► NVMe ──► file          QEMU: PureVisor ──► VM: Linux ──► virtio-blk ──► NVMe ──► file
+//!     ▲ turn by turn, one pattern at a time                      ▲
+//!     └───────────────────────── this ───────────────────────────┘
+//! ```
+//!
+//! Times depend on the computer and what else it does, so both machines are there at once, one of them idle, and take
+//! turns of a second: the ratio of what they did in all their turns is the figure. Exits are what `vm info` counts.
+use super::guests::{self, NAME};
+use super::reading::number;
+use super::{ROUNDS, Values};
+use crate::artifacts::Artifacts;
+use crate::failure::{Failure, Result};
+use crate::progress::{say, step};
+use crate::rig::{Connection, Drive, Firmware, Medium, Qemu, Session};
+use crate::setup::guest::Guest;
+use crate::workspace;
+use std::fs::File;
+use std::path::Path;
+use std::time::Duration;
+
+const PATIENCE: Duration = Duration::from_secs(180);
+/// Bytes of the drive.
+const DRIVE: u64 = 256 << 20;
+/// Seconds of a turn.
+const TURN: f64 = 1.0;
+
+/// The patterns of `bench-linux disk`: their names there and as metrics, and whether requests or bytes are compared.
+const PATTERNS: [&str; 6] = ["write_seq", "read_seq", "read_1", "write_1", "read_32", "write_32"];
+
+/// What a machine has done in all its turns.
+#[derive(Clone, Copy, Default)]
+struct Done {
+    operations: f64,
+    seconds: f64,
+    bytes: f64,
+}
+
+impl Done {
+    fn per_second(self) -> f64 {
+        self.operations / self.seconds
+    }
+}
+
+/// A machine whose Linux waits for the name of a pattern.
+struct Machine {
+    session: Session,
+    /// Turns that it had.
+    turns: u32,
+}
+
+impl Machine {
+    /// Lets it have a turn.
+    fn turn(&mut self, pattern: &str, done: &mut Done) -> Result<()> {
+        // By a name of its own: on coming back to a VM's console, what it has shown before is shown again.
+        self.turns += 1;
+        let name = format!("turn{}", self.turns);
+        self.session.send(&format!("{name} {pattern} {TURN}\r"))?;
+        self.session.wait_for(&format!("DISK {name} ops="), PATIENCE)?;
+        let text = format!("ops={}", self.session.wait_for("END", PATIENCE)?.text);
+        done.operations += number(&text, "ops=", " ")?;
+        done.seconds += number(&text, "micros=", " ")? / 1e6;
+        done.bytes = number(&text, "bytes=", " ")?;
+        Ok(())
+    }
+
+    /// All exits of the VM until now.
+    fn exits(&mut self) -> Result<Exits> {
+        self.session.send("\x1d")?;
+        self.session.wait_for("back on the node]", PATIENCE)?;
+        self.session.send(&format!("vm info {NAME}\rno-such-command\r"))?;
+        let text = self.session.wait_for("unknown command", PATIENCE)?.text;
+        self.session.send(&format!("vm console {NAME}\r"))?;
+        self.session.wait_for("comes back to the node]", PATIENCE)?;
+        Exits::read(&text)
+    }
+}
+
+/// Exits by kind.
+struct Exits(Vec<(String, f64)>);
+
+impl Exits {
+    fn read(info: &str) -> Result<Self> {
+        let table = info.split_once("NUMBER").ok_or_else(|| Failure::new("'vm info' shows no exits"))?.1;
+        let row = |line: &str| {
+            // Kind, number, share in percent.
+            let mut words: Vec<&str> = line.split_whitespace().collect();
+            words.pop().filter(|word| *word == "%")?;
+            words.pop()?;
+            let count = words.pop()?.replace(',', "").parse().ok()?;
+            Some((words.join(" "), count))
+        };
+        Ok(Self(table.lines().filter_map(row).collect()))
+    }
+
+    fn all(&self) -> f64 {
+        self.0.iter().map(|(_, count)| count).sum()
+    }
+
+    /// The most frequent since `before`, per operation.
+    fn since(&self, before: &Self, operations: f64) -> String {
+        let was = |kind: &str| before.0.iter().find(|(k, _)| k == kind).map_or(0.0, |(_, count)| *count);
+        let more: Vec<_> = self
+            .0
+            .iter()
+            .map(|(kind, count)| (kind, (count - was(kind)) / operations))
+            .filter(|(_, share)| *share > 0.01)
+            .map(|(kind, share)| format!("{kind} {share:.2}"))
+            .collect();
+        more.join(", ")
+    }
+}
+
+/// All figures.
+pub(super) fn compare(built: &Artifacts, guest: &Guest) -> Result<Values> {
+    let folder = workspace::target_folder("bench/disk")?;
+    let (mut linux, mut node) = step("starting Linux, and Linux in a VM, on a drive each", || {
+        Ok((start_linux(guest, &folder)?, start_node(built, guest, &folder)?))
+    })?;
+    let mut values = Values::new();
+    for pattern in PATTERNS {
+        let (mut ours, mut theirs) = (Done::default(), Done::default());
+        step(&format!("comparing disks: {pattern}"), || -> Result<()> {
+            // A first turn of each warms up what there is to warm up.
+            linux.turn(pattern, &mut Done::default())?;
+            node.turn(pattern, &mut Done::default())?;
+            let before = node.exits()?;
+            for _ in 0..ROUNDS {
+                linux.turn(pattern, &mut theirs)?;
+                node.turn(pattern, &mut ours)?;
+            }
+            let after = node.exits()?;
+            let exits = (after.all() - before.all()) / ours.operations;
+            say(&format!(
+                "{pattern}: {:.0} a second ({:.0} MB/s), Linux itself {:.0}; {exits:.2} exits each: {}",
+                ours.per_second(),
+                ours.per_second() * ours.bytes / 1e6,
+                theirs.per_second(),
+                after.since(&before, ours.operations)
+            ));
+            values.insert(format!("disk.{pattern}"), ours.per_second() / theirs.per_second());
+            values.insert(format!("disk.{pattern}_iops"), ours.per_second());
+            values.insert(format!("disk.exits_{pattern}"), exits);
+            Ok(())
+        })?;
+    }
+    Ok(values)
+}
+
+fn drive(folder: &Path, name: &str) -> Result<Drive> {
+    let image = folder.join(format!("{name}.img"));
+    let make = || File::create(&image)?.set_len(DRIVE);
+    make().map_err(|error| Failure::new(format!("cannot write {}: {error}", image.display())))?;
+    Ok(Drive::new(name, image, Connection::Nvme))
+}
+
+fn machine(medium: Medium, drive: Drive) -> Qemu {
+    Qemu::new(medium).cpus(1).memory_mib(1024).drive(drive)
+}
+
+/// Linux on the machine itself.
+fn start_linux(guest: &Guest, folder: &Path) -> Result<Machine> {
+    let medium = guests::linux_itself(guest, "disk:/dev/nvme0n1")?;
+    let session = machine(medium, drive(folder, "linux")?).firmware(Firmware::Bios).start()?;
+    ready(session)
+}
+
+/// Linux in a VM.
+fn start_node(built: &Artifacts, guest: &Guest, folder: &Path) -> Result<Machine> {
+    let medium = guests::with_disk(built, guest)?;
+    ready(machine(medium, drive(folder, "node")?).start()?)
+}
+
+fn ready(mut session: Session) -> Result<Machine> {
+    session.wait_for("DISK-READY", PATIENCE)?;
+    Ok(Machine { session, turns: 0 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exits_are_read_from_what_vm_info_shows() {
+        let before = "VCPU EXITS\n0 1\n\nEXIT  NUMBER  SHARE\nHLT   1,000  98.9 %\nport in 11 1.1 %\n";
+        let before = Exits::read(before).unwrap();
+        let after = Exits::read("EXIT NUMBER SHARE\nHLT 1,600 99.3 %\nport in 11 0.7 %\n").unwrap();
+        assert_eq!((before.all(), after.all()), (1011.0, 1611.0));
+        assert_eq!(after.since(&before, 300.0), "HLT 2.00");
+    }
+}
