@@ -34,7 +34,7 @@ pub struct Command {
     pub does: Does,
     /// Its service action, where the operation code has some.
     pub action: Option<u8>,
-    /// CDB usage data (SPC-4, 6.35.3): the operation code, then the bits that may be set; as long as the CDB.
+    /// CDB usage data (SPC-4, 6.35): the operation code, then the bits that may be set; as long as the CDB.
     pub usage: &'static [u8],
 }
 
@@ -217,7 +217,7 @@ impl Cdb {
         let (first, count) = match self.code() >> 5 {
             0 => {
                 let first = self.u32(0) & 0x1f_ffff;
-                // SBC-3, 5.8: in 6 bytes, 0 stands for 256.
+                // SBC-3, READ (6): in 6 bytes, 0 stands for 256.
                 let count = if self.0[4] == 0 { 256 } else { self.0[4].into() };
                 (first.into(), count)
             }

@@ -1,4 +1,4 @@
-//! INQUIRY: what a logical unit is (SPC-4, 6.6 and 7.8; SBC-3, 6.6).
+//! INQUIRY: what a logical unit is (SPC-4, 6.6 and 7.8; SBC-3, vital product data).
 use super::command::Cdb;
 use super::config::MAX_BYTES;
 use super::reply::Reply;
@@ -81,7 +81,7 @@ fn vital(code: u8, unit: &Unit) -> Option<Reply> {
     Some(reply)
 }
 
-/// Device identification (SPC-4, 7.8.6): what tells this logical unit from all others, as text and as a number.
+/// Device identification (SPC-4, page 83h): what tells this logical unit from all others, as text and as a number.
 fn identification(reply: &mut Reply, unit: &Unit) {
     let serial = unit.serial().as_bytes();
     // Code set ASCII; of the logical unit, T10 vendor ID based.
@@ -102,7 +102,7 @@ fn hash(bytes: &[u8]) -> u64 {
     (hash ^ hash >> 32).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
-/// Block limits (SBC-3, 6.6.3).
+/// Block limits (SBC-3, page B0h).
 fn block_limits(reply: &mut Reply, unit: &Unit) {
     let (geometry, of) = (unit.geometry(), unit.features());
     let block = u64::from(geometry.block_size);
@@ -125,7 +125,7 @@ fn block_limits(reply: &mut Reply, unit: &Unit) {
     reply.put(63, &[0]);
 }
 
-/// Logical block provisioning (SBC-3, 6.6.5).
+/// Logical block provisioning (SBC-3, page B2h).
 fn provisioning(reply: &mut Reply, unit: &Unit) {
     const LBPU: u8 = 0x80;
     const LBPWS: u8 = 0x40;

@@ -1,5 +1,5 @@
-//! MODE SENSE and MODE SELECT: the cache, the format of sense data, write protection (SPC-4, 6.10 to 6.13 and 7.5;
-//! SBC-3, 6.5).
+//! MODE SENSE and MODE SELECT: the cache, the format of sense data, write protection (SPC-4, mode
+//! parameters; SBC-3, caching mode page).
 use super::command::Cdb;
 use super::reply::Reply;
 use super::sense::{Code, Sense};
@@ -15,7 +15,7 @@ const ALL: u8 = 0x3f;
 /// WCE in the caching page, D_SENSE in the control page: both in byte 2.
 const BIT: u8 = 0x04;
 
-/// Which values of a page (SPC-4, 6.11.1.3).
+/// Which values of a page (PC of MODE SENSE).
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Values {
     Current,
@@ -132,7 +132,8 @@ pub struct Changes {
 }
 
 impl Changes {
-    /// Makes them. Whether what the disk's cache has is to be written before the command ends (SBC-3, 6.5.5).
+    /// Makes them. Whether what the disk's cache has is to be written before the command ends, since it is
+    /// not used any more.
     pub fn make(self, unit: &Unit) -> bool {
         if let Some(descriptors) = self.descriptors {
             unit.set_descriptors(descriptors);

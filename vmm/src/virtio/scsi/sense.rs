@@ -18,7 +18,7 @@ impl Key {
     pub const DATA_PROTECT: Self = Self(0x7);
 }
 
-/// Additional sense code and its qualifier (SPC-4, annex E.2).
+/// Additional sense code and its qualifier (SPC-4, numeric order codes).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Code(pub u16);
 
@@ -43,7 +43,7 @@ impl Code {
     pub const INTERNAL_TARGET_FAILURE: Self = Self(0x4400);
 }
 
-/// Which field of a CDB or parameter list is in error (SPC-4, 4.5.2.4.2).
+/// Which field of a CDB or parameter list is in error (SPC-4, 4.5.2.4, field pointer).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Field {
     in_cdb: bool,

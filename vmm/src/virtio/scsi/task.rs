@@ -87,10 +87,9 @@ pub fn ask(
         return Err(attention.into());
     }
     let does = does?;
-    if matches!(does, Does::Read | Does::Write | Does::Flush | Does::Unmap | Does::WriteSame)
-        && let Some(why) = unit.not_ready()
-    {
-        return Err(why.into());
+    if matches!(does, Does::Read | Does::Write | Does::Flush | Does::Unmap | Does::WriteSame) {
+        // Whether the disk is there it says itself.
+        unit.started()?;
     }
     match does {
         Does::Read => medium::read(cdb, unit, chain),
@@ -98,10 +97,10 @@ pub fn ask(
         Does::Flush => medium::flush(cdb, unit),
         Does::Unmap => medium::unmap(cdb, unit, chain),
         Does::WriteSame => medium::write_same(cdb, unit, chain),
-        Does::TestUnitReady => match unit.not_ready() {
-            Some(why) => Err(why.into()),
-            None => Ok(Asked::Done),
-        },
+        Does::TestUnitReady => {
+            unit.ready()?;
+            Ok(Asked::Done)
+        }
         // The medium is not removable.
         Does::PreventAllow => Ok(Asked::Done),
         Does::StartStop => {
@@ -112,7 +111,7 @@ pub fn ask(
         }
         Does::ModeSelect => mode_select(cdb, unit, chain),
         Does::RequestSense => {
-            let why = unit.take_attention().or_else(|| unit.not_ready());
+            let why = unit.take_attention().or_else(|| unit.ready().err());
             let why = why.unwrap_or(Sense::new(Key::NO_SENSE, Code::NONE));
             send(chain, request_sense(cdb, why))
         }
@@ -125,7 +124,7 @@ pub fn ask(
     }
 }
 
-/// A command for a logical unit that is not there (SPC-4, 5.13).
+/// A command for a logical unit that is not there (SAM-5, incorrect logical unit numbers).
 #[cold]
 fn ask_nobody(cdb: &Cdb, sent: usize, units: usize, chain: &mut Chain) -> Result<Asked, Refused> {
     let nobody = Sense::illegal(Code::LOGICAL_UNIT_NOT_SUPPORTED);

@@ -75,17 +75,28 @@ impl Unit {
         }
     }
 
-    /// Why it can't be read or written now.
+    /// Whether the guest has stopped it: it can't be read or written then.
+    ///
+    /// # Errors
+    /// It has.
     #[inline]
-    pub fn not_ready(&self) -> Option<Sense> {
-        let code = if self.state.load(Ordering::Relaxed) & STOPPED != 0 {
-            Code::NOT_READY_INITIALIZING_COMMAND_REQUIRED
-        } else if !self.disk.is_present() {
-            Code::NOT_READY_MANUAL_INTERVENTION_REQUIRED
-        } else {
-            return None;
-        };
-        Some(Sense::new(Key::NOT_READY, code))
+    pub fn started(&self) -> Result<(), Sense> {
+        if self.state.load(Ordering::Relaxed) & STOPPED != 0 {
+            return Err(Sense::new(Key::NOT_READY, Code::NOT_READY_INITIALIZING_COMMAND_REQUIRED));
+        }
+        Ok(())
+    }
+
+    /// Whether it can be read and written: its disk might be gone, too.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn ready(&self) -> Result<(), Sense> {
+        self.started()?;
+        if self.disk.is_present() {
+            return Ok(());
+        }
+        Err(Sense::new(Key::NOT_READY, Code::NOT_READY_MANUAL_INTERVENTION_REQUIRED))
     }
 
     /// The guest has stopped or started it.

@@ -71,6 +71,9 @@ impl TestDisk {
     }
 
     fn perform(&self, asked: Asked, done: Done) {
+        if !self.is_present() {
+            return done.complete(Err(BlockError::Removed));
+        }
         if let Some(error) = self.errors.lock().unwrap().pop_front() {
             return done.complete(Err(error));
         }
