@@ -44,6 +44,7 @@ mod guests;
 mod hostile;
 mod loader;
 mod machines;
+mod scsi;
 mod shares;
 mod without_vms;
 
