@@ -14,6 +14,6 @@ pub use code_walk::{CodeWalk, translate_code};
 #[cfg(any(test, feature = "host-tests"))]
 pub use guest::on_heap;
 pub use guest::{GuestMemory, Layout, NotRam, Word};
-pub use scatter::{MAX_BYTES, Room, Scatter};
+pub use scatter::{MAX_BYTES, ROOM_PIECES, Room, Scatter};
 pub use walk::{Access, AccessKind, WalkFault, translate};
 pub use window::Window;

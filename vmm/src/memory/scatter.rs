@@ -4,7 +4,6 @@
 use super::guest::{GuestMemory, NotRam, copy};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 use block::Segment;
 use mm::addr::{Gpa, Hpa};
 
@@ -159,18 +158,20 @@ impl Scatter {
         done
     }
 
-    /// Takes `bytes` from the front, for writing them later. `None` where there are fewer.
+    /// Takes `bytes` from the front, for writing them later. `None` where there are fewer, or they are in more than
+    /// [`ROOM_PIECES`].
     #[inline]
     pub fn take_room(&mut self, bytes: usize) -> Option<Room> {
-        let first = self.next_piece(bytes)?;
-        let mut room = Room { first, rest: Vec::new(), memory: Arc::as_ptr(&self.memory) as usize };
-        let mut left = bytes - first.bytes as usize;
-        while left > 0 {
-            let piece = self.next_piece(left)?;
+        let mut room = Room { pieces: [NONE; ROOM_PIECES], memory: Arc::as_ptr(&self.memory) as usize };
+        let mut left = bytes;
+        for piece in &mut room.pieces {
+            if left == 0 {
+                break;
+            }
+            *piece = self.next_piece(left)?;
             left -= piece.bytes as usize;
-            room.rest.push(piece);
         }
-        Some(room)
+        (left == 0).then_some(room)
     }
 
     /// Drops what is behind the first `bytes`. No last byte can be taken then.
@@ -208,11 +209,12 @@ impl Scatter {
     }
 }
 
-/// Guest memory from the front of a list, for writing it later. In one piece unless a driver cuts it up: then it takes
-/// an allocation.
+/// Most pieces of a [`Room`]. Drivers have it in one, or two where pages of their own end.
+pub const ROOM_PIECES: usize = 4;
+
+/// Guest memory from the front of a list, for writing it later.
 pub struct Room {
-    first: Segment,
-    rest: Vec<Segment>,
+    pieces: [Segment; ROOM_PIECES],
     /// Address of the [`GuestMemory`] that it is in.
     memory: usize,
 }
@@ -220,7 +222,7 @@ pub struct Room {
 impl Default for Room {
     /// Of no bytes.
     fn default() -> Self {
-        Self { first: NONE, rest: Vec::new(), memory: 0 }
+        Self { pieces: [NONE; ROOM_PIECES], memory: 0 }
     }
 }
 
@@ -232,7 +234,10 @@ impl Room {
         if self.memory != core::ptr::from_ref(memory) as usize {
             return;
         }
-        for piece in core::iter::once(&self.first).chain(&self.rest) {
+        for piece in &self.pieces {
+            if data.is_empty() {
+                break;
+            }
             let (now, later) = data.split_at((piece.bytes as usize).min(data.len()));
             // SAFETY: RAM of this guest, since pieces come from `GuestMemory::run` of what was at this address. Another
             // guest's memory could only be there once that was dropped; who keeps rooms keeps their queue, and so it.
@@ -339,6 +344,9 @@ mod tests {
             memory.read(Gpa::new(at), &mut all[range]).unwrap();
         }
         assert_eq!(&all, b"abcdefghda");
+        // Five pieces are too many.
+        let mut s = scatter(&memory, 8, &[(0, 1), (0x2000, 1), (0x4000, 1), (0x6000, 1), (0x8000, 1)]);
+        assert!(s.take_room(5).is_none());
         // Another guest's memory is not what it is in.
         room.write(&HeapMemory::new(4).share(), b"x");
         Room::default().write(&memory.share(), b"x");

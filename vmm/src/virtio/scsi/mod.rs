@@ -20,7 +20,8 @@
 //! A disk's errors reach the guest as what a disk of its own would say: a medium error with its block, where it is
 //! known; a write to what is read-only as data protection; a disk that is gone as not ready. A command that asks for
 //! more data than its chain has room for is an overrun and does nothing. What can't even be answered, for want of a
-//! header or room for the answer, stops the device.
+//! header or room for the answer, stops the device; so does room for an answer in more than
+//! [`ROOM_PIECES`](crate::memory::ROOM_PIECES) pieces, so that no request takes memory of ours.
 //!
 //! What its cache has is told by the caching mode page, and the guest may switch it off. FUA is honoured, for reads too.
 //! UNMAP and WRITE SAME exist where the disk can discard and zero.

@@ -9,14 +9,23 @@ use std::vec::Vec;
 #[test]
 fn a_request_that_can_not_be_answered_stops_the_device() {
     let (at, answer) = (0x20_0000, 0x20_1000);
-    // No answer; too little room for it, by one byte or all; no header; half a one; room where no RAM is.
-    let wrong: [&[Piece]; 6] = [
+    // No answer; too little room for it, by one byte or all; no header; half a one; room where no RAM is; room in five
+    // pieces.
+    let wrong: [&[Piece]; 7] = [
         &[(at, HEADER, false)],
         &[(at, HEADER, false), (answer, ANSWER - 1, true)],
         &[(at, HEADER, false), (answer, 11, true)],
         &[(answer, ANSWER, true)],
         &[(at, HEADER - 1, false), (answer, ANSWER, true)],
         &[(at, HEADER, false), (0xa_0000, ANSWER, true)],
+        &[
+            (at, HEADER, false),
+            (answer, 1, true),
+            (answer + 2, 1, true),
+            (answer + 4, 1, true),
+            (answer + 6, 1, true),
+            (answer + 8, ANSWER, true),
+        ],
     ];
     for pieces in wrong {
         for features in [0, Feature::INDIRECT_DESC, Feature::RING_PACKED] {
