@@ -52,7 +52,7 @@
 //! bytes from then on. At the end of a VM the kernel calls `Board::stop` and waits until `Board::in_flight` is 0.
 //!
 //! Locks, in this order: registers of the transport, available side of a queue, used side, the board's interrupt
-//! controllers. The used side is never held while a request is submitted, since the completion may come within.
+//! controllers. What a type of device adds comes between the sides ([`scsi`]). The used side is never held while a request is submitted, since the completion may come within.
 //!
 //! # What it does not do
 //!

@@ -29,6 +29,11 @@
 //! A task that a disk has can't be called back from it. Aborting it, or resetting its logical unit, is told to be
 //! complete when the disk is done with it and its answer was given.
 //!
+//! # Locks
+//!
+//! The control queue's available side, then a request queue's; then the functions that wait, then the slot of a request;
+//! the used side of a queue is the last.
+//!
 //! # What it does not do
 //!
 //! No hot-plug and no events: the event queue's buffers stay with the device. No data in both directions (INOUT), no
