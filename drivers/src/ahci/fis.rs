@@ -44,7 +44,7 @@ pub(super) struct Command {
     pub opcode: Opcode,
     features: u16,
     count: u16,
-    block: u64,
+    pub block: u64,
     device: u8,
 }
 

@@ -20,6 +20,7 @@ use alloc::collections::VecDeque;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use block::{BlockError, Completion, Done, Operation, Request, Segment};
+use core::fmt;
 use core::sync::atomic::Ordering;
 use spin::Mutex;
 
@@ -90,6 +91,8 @@ pub(super) struct State {
 pub(super) struct Issued {
     done: Done,
     pub opcode: Opcode,
+    /// Where on the disk, of a transfer.
+    pub block: u64,
     pub header: Header,
     bytes: u32,
     /// When the HBA was told of it.
@@ -97,6 +100,22 @@ pub(super) struct Issued {
     /// How often it was given to the disk again.
     pub retries: u8,
     bounced: Option<Box<Bounced>>,
+}
+
+impl fmt::Display for Issued {
+    /// For the log: `read at block 2048`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let block = self.block;
+        match self.opcode {
+            Opcode::READ_DMA_EXT | Opcode::READ_FPDMA_QUEUED => write!(f, "read at block {block}"),
+            Opcode::WRITE_DMA_EXT | Opcode::WRITE_DMA_FUA_EXT | Opcode::WRITE_FPDMA_QUEUED => {
+                write!(f, "write at block {block}")
+            }
+            Opcode::FLUSH_CACHE_EXT => f.write_str("flush"),
+            Opcode::DATA_SET_MANAGEMENT => f.write_str("trim"),
+            Opcode(other) => write!(f, "command {other:#04x}"),
+        }
+    }
 }
 
 /// The next command of a request, and how much of it that covers.
@@ -304,8 +323,8 @@ impl Queue {
             let table = &state.tables[slot as usize];
             table.write_fis(command.fis());
             self.port.memory.write_header(slot, header, table.address());
-            let opcode = command.opcode;
-            let issued = Issued { done, opcode, header, bytes, since: 0, retries: 0, bounced };
+            let Command { opcode, block, .. } = command;
+            let issued = Issued { done, opcode, block, header, bytes, since: 0, retries: 0, bounced };
             state.slots[slot as usize] = Some(issued);
             state.free &= !(1 << slot);
             state.ready |= 1 << slot;

@@ -3,7 +3,7 @@
 //! | what happened | what is done |
 //! |---|---|
 //! | the disk reports an error, and which command it was of | that one fails, the others go to it again |
-//! | it reports an error, of nobody knows which command | reset; what was in flight goes to it one by one |
+//! | it reports an error, of nobody knows which command, or none | reset; what was in flight goes to it one by one |
 //! | an error of the link or of memory, a time-out | reset; so often for a command, then it fails |
 //! | the link changes and comes back | reset: the same disk goes on, another is a new one |
 //! | the link stays down, or resets don't help | the disk is gone: all its requests fail |
@@ -13,7 +13,7 @@ use super::controller::Core;
 use super::disk::Disk;
 use super::error::PortError;
 use super::events::{Event, Taken};
-use super::fis::{Command, DISABLE_CACHE, failed_tag};
+use super::fis::{Command, DISABLE_CACHE, ERROR, FAULT, failed_tag};
 use super::identify::DiskData;
 use super::port::Port;
 use super::registers::Link;
@@ -152,17 +152,25 @@ impl Watch {
         if in_flight == 0 || port.restart().await.is_err() {
             return false;
         }
+        // A report without an error is of none of them.
+        let has_failed =
+            |&(slot, status, _): &(u32, u8, u8)| in_flight >> slot & 1 != 0 && status & (ERROR | FAULT) != 0;
         // Of those that are not queued there is one.
         let only = in_flight.is_power_of_two().then(|| (in_flight.trailing_zeros(), status, error));
+        let only = only.filter(has_failed);
         let mut failed = only;
-        let mut repaired = true;
+        let repaired;
         if queued {
             // Without this the disk takes no queued command any more (ACS-3, A.13); a reset has it do so, too.
             let read = port.ask(Command::read_error_log(), "READ LOG EXT", LOG).await;
             let told = read.ok().and_then(|()| failed_tag(&port.memory.own_data()));
-            let told = told.filter(|(slot, ..)| in_flight >> slot & 1 != 0);
+            let told = told.filter(has_failed);
             repaired = told.is_some();
             failed = told.or(only);
+        } else {
+            // So that the status is that of a command which worked: some disks report the last one's with the next
+            // queued command that they take.
+            repaired = port.ask(Command::IDENTIFY, "IDENTIFY DEVICE", LOG).await.is_ok();
         }
         let Some((slot, status, error)) = failed else { return false };
         if queue.fail(slot, status, error).is_none() || !repaired || port.events.has(Event::LINK) {

@@ -46,6 +46,15 @@ impl Queue {
             Verdict::Failed(error) => Some(error),
             Verdict::Again => self.again(&mut state, slot).then(|| final_error(opcode, status, error)),
         };
+        let errors = state.counters.errors + 1;
+        if let (Some(issued), true) = (&state.slots[slot as usize], result.is_some())
+            && (errors <= 8 || errors.is_power_of_two())
+        {
+            let name = &self.port.name;
+            log::warn!(
+                "{name}: {issued} failed with status {status:#04x}, error {error:#04x} (errors: {errors})"
+            );
+        }
         let done = result.and_then(|error| Some((self.end(&mut state, slot, Err(error))?, error)));
         drop(state);
         if let Some((done, error)) = done {

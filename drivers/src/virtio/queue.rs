@@ -92,6 +92,8 @@ struct State {
     waiting: VecDeque<(Work, Vec<Segment>)>,
     notify: u64,
     nonsense: u32,
+    /// Requests that the device failed.
+    errors: u64,
 }
 
 struct Issued {
@@ -133,6 +135,7 @@ impl Queue {
             waiting: VecDeque::new(),
             notify: 0,
             nonsense: 0,
+            errors: 0,
         };
         Some(Arc::new_cyclic(|myself| Self {
             name: name.into(),
@@ -385,7 +388,30 @@ impl Queue {
             2 => Err(BlockError::Unsupported),
             other => Err(BlockError::Device(other.into())),
         };
+        if let Err(error) = result {
+            self.tell(state, head, issued.kind, error);
+        }
         finished.push(issued.done, result);
+    }
+
+    /// Says what has failed, the first times and then ever more seldom.
+    #[cold]
+    fn tell(&self, state: &mut State, head: u16, kind: u32, error: BlockError) {
+        state.errors += 1;
+        let errors = state.errors;
+        if errors > 8 && !errors.is_power_of_two() {
+            return;
+        }
+        let sector: u64 = state.own.read(usize::from(head) * OWN_BYTES + 8);
+        let what = match kind {
+            kind::IN => "read",
+            kind::OUT => "write",
+            kind::FLUSH => return log::warn!("{}: flush failed: {error} (errors: {errors})", self.name),
+            kind::DISCARD => "discard",
+            kind::WRITE_ZEROES => "write of zeroes",
+            _ => "request",
+        };
+        log::warn!("{}: {what} at sector {sector} failed: {error} (errors: {errors})", self.name);
     }
 
     /// Goes on with what waits, as far as there is room. Whether it has to be called again.

@@ -12,7 +12,7 @@ use xtask::rig::{Connection, Drive, monitor};
 const MIB: usize = 1 << 20;
 
 /// A Debian guest with these disks. `more` is further lines.
-fn vm(name: &str, disks: &str, more: &str) -> String {
+pub(crate) fn vm(name: &str, disks: &str, more: &str) -> String {
     format!(
         "[[vm]]\nname = \"{name}\"\nvcpus = 2\nmemory = \"128M\"\nkernel = \"vmlinuz\"\n\
          initrd = \"disks.img\"\ncmdline = \"console=ttyS0 quiet\"\ndisks = [{disks}]\n{more}\n"
@@ -38,7 +38,7 @@ fn restarts(node: &mut Node) -> Result<()> {
 }
 
 /// What the guest reads from a device must be this.
-fn reads(node: &mut Node, device: &str, image: &Image, expected: &[u8]) -> Result<()> {
+pub(crate) fn reads(node: &mut Node, device: &str, image: &Image, expected: &[u8]) -> Result<()> {
     let sum = sha256(&image.folder(), expected)?;
     let text = does(node, &format!("sha256sum {device}"))?;
     if text.contains(&sum) {

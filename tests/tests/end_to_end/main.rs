@@ -9,6 +9,7 @@
 //! | `disks` | guests' disks: data on the host's image, parts, copies of files, refusals, drives that are pulled out |
 //! | `devices` | guests' other virtio devices: random numbers, a second terminal |
 //! | `debian` | a Debian on a disk: log-in, what it wrote after restarts and a loss of power, all queues verified by fio |
+//! | `faults` | drives that fail, or hold commands, while a guest uses them; and go on when that is over |
 //! | `guests` | Debian guests: what they see, how they end, what the operator does to them |
 //! | `console` | attaching, history, editing |
 //! | `failures` | what the kernel reports of its own mistakes |
@@ -40,6 +41,7 @@ mod debian;
 mod devices;
 mod disks;
 mod failures;
+mod faults;
 mod guests;
 mod hostile;
 mod loader;

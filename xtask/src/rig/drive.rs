@@ -23,21 +23,39 @@ pub struct Drive {
     name: String,
     image: PathBuf,
     connection: Connection,
+    limited: bool,
 }
 
 impl Drive {
     /// A drive by this name, unique in its machine, which is its serial number as well.
     pub fn new(name: impl Into<String>, image: impl Into<PathBuf>, connection: Connection) -> Self {
-        Self { name: name.into(), image: image.into(), connection }
+        Self { name: name.into(), image: image.into(), connection, limited: false }
+    }
+
+    /// It may be told to [hold](Drive::holds) requests.
+    pub fn limited(mut self) -> Self {
+        self.limited = true;
+        self
     }
 
     /// The drive's arguments.
     pub(super) fn args(&self) -> Result<Vec<String>> {
         let name = &self.name;
         let image = quoted(&self.image)?;
-        // A node by itself, not `-drive`: it stays when its device is pulled out.
-        let node = format!("driver=raw,node-name={name},file.driver=file,file.filename={image}");
-        let mut args = vec!["-blockdev".to_string(), node];
+        // Nodes by themselves, not `-drive`: they stay when their device is pulled out. What is between them can
+        // change ([`super::trouble`]).
+        let (file, raw) = (self.file_node(), self.raw_node());
+        let mut nodes = vec![
+            format!("driver=file,node-name={file},filename={image}"),
+            format!("driver=raw,node-name={raw},file={file}"),
+        ];
+        let mut args = Vec::new();
+        if self.limited {
+            let limits = self.limits();
+            args.extend(["-object".to_string(), format!("throttle-group,id={limits}")]);
+            nodes.push(format!("driver=throttle,node-name={name},throttle-group={limits},file={raw}"));
+        }
+        args.extend(nodes.into_iter().flat_map(|node| ["-blockdev".to_string(), node]));
         let mut device = |text: String| args.extend(["-device".to_string(), text]);
         match self.connection {
             Connection::Nvme => device(format!("nvme,drive={name},serial={name}")),
@@ -58,6 +76,26 @@ impl Drive {
             }
         }
         Ok(args)
+    }
+
+    /// As it was named.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What QEMU calls the node of its file.
+    pub(super) fn file_node(&self) -> String {
+        format!("{}-file", self.name)
+    }
+
+    /// What it calls the node of its format.
+    pub(super) fn raw_node(&self) -> String {
+        if self.limited { format!("{}-raw", self.name) } else { self.name.clone() }
+    }
+
+    /// What it calls the limits of its speed.
+    pub(super) fn limits(&self) -> String {
+        format!("{}-limits", self.name)
     }
 
     /// A chassis number of its own, from its name: what QEMU wants.
@@ -92,7 +130,8 @@ mod tests {
             (Connection::Virtio, "-device virtio-blk-pci,drive=d,serial=d,disable-legacy=on"),
         ] {
             let line = Drive::new("d", "/a,b.img", connection).args().unwrap().join(" ");
-            let node = "-blockdev driver=raw,node-name=d,file.driver=file,file.filename=/a,,b.img ";
+            let node = "-blockdev driver=file,node-name=d-file,filename=/a,,b.img \
+                        -blockdev driver=raw,node-name=d,file=d-file ";
             assert!(line.starts_with(node) && line.contains(device), "{line}");
         }
     }

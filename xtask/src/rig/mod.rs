@@ -36,6 +36,7 @@ pub mod monitor;
 mod process;
 mod session;
 mod terminal;
+mod trouble;
 
 use emulator::Emulator;
 
@@ -44,6 +45,7 @@ pub use bochs::Bochs;
 pub use drive::{Connection, Drive};
 pub use emulator::End;
 pub use session::{Seen, Session};
+pub use trouble::{Fault, Trouble};
 
 /// QEMU's chipsets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

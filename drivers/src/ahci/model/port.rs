@@ -40,6 +40,10 @@ pub struct ModelPort {
     pub stuck_running: bool,
     pub stuck_receiving: bool,
     pub stuck_busy: bool,
+    /// A queued command is taken with the status of the last command (as QEMU's disks do).
+    pub echoes: bool,
+    /// So many of the next queued commands are taken with a report of an error that there is not.
+    pub false_reports: u32,
     /// After a command, FISes of nonsense come.
     pub garbage: bool,
     /// The link never comes up.
@@ -181,6 +185,14 @@ impl ModelPort {
         }
         self.ci &= !(1 << slot);
         self.accepted.push(slot as u8);
+        if self.echoes && self.tfd & 1 != 0 {
+            self.d2h(kernel, self.tfd as u8, (self.tfd >> 8) as u8);
+            self.is |= TFES;
+        }
+        if self.false_reports > 0 {
+            self.false_reports -= 1;
+            self.is |= TFES;
+        }
     }
 
     /// The command list ends here.

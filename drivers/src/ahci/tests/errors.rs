@@ -97,6 +97,31 @@ fn writes_flushes_and_discards_fail_as_what_they_are() {
 }
 
 #[test]
+fn an_error_is_not_blamed_on_the_queued_command_behind_it() {
+    let rig = Rig::new(ModelDisk::new("S", 1000));
+    rig.model.port(0, |port| port.echoes = true);
+    rig.model.disk(0, |disk| disk.bad.insert(u64::MAX, 0x04));
+    for seed in [3, 5] {
+        assert_eq!(rig.ask(Operation::Flush, 0, 0, &[]), Err(BlockError::WriteFault));
+        assert_eq!(rig.write(WRITE, 8, &pattern(1024, seed)), Ok(()));
+        assert_eq!(rig.read(8, 2), Ok(pattern(1024, seed)));
+    }
+    assert_eq!(rig.model.port(0, |port| port.comresets), 1, "without a reset of the disk");
+}
+
+#[test]
+fn a_report_of_an_error_that_there_is_not_costs_a_reset_and_no_command() {
+    for seed in 1..20 {
+        let rig = Rig::new(ModelDisk::new("S", 1000));
+        rig.model.seed(seed);
+        rig.model.port(0, |port| port.false_reports = 1);
+        assert!(reads_with(&rig).iter().all(|(_, result)| result.is_ok()));
+        assert_eq!(rig.model.port(0, |port| port.comresets), 2);
+        assert_eq!(rig.controller.counters().errors, 0);
+    }
+}
+
+#[test]
 fn data_that_was_garbled_on_its_way_is_sent_again_but_not_for_ever() {
     let rig = Rig::new(ModelDisk::new("S", 1000));
     rig.model.disk(0, |disk| disk.bad.insert(17, 0x84));
