@@ -70,11 +70,11 @@ fn original() -> Result<PathBuf> {
     original.clone().map_err(Failure::new)
 }
 
-/// A VM of so many vCPUs whose first disk has a Debian's root file system, which its kernel finds at `root`.
-pub fn vm(name: &str, vcpus: u32, root: &str, disks: &str, more: &str) -> String {
+/// A VM of so many vCPUs, one of whose disks has a Debian's root file system.
+pub fn vm(name: &str, vcpus: u32, disks: &str, more: &str) -> String {
     format!(
         "[[vm]]\nname = \"{name}\"\nvcpus = {vcpus}\nmemory = \"256M\"\nkernel = \"vmlinuz\"\n\
-         initrd = \"to-root.img\"\ncmdline = \"console=ttyS0 quiet root={root}\"\ndisks = [{disks}]\n{more}\n"
+         initrd = \"to-root.img\"\ncmdline = \"console=ttyS0 quiet root=LABEL=root\"\ndisks = [{disks}]\n{more}\n"
     )
 }
 

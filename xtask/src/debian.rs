@@ -19,17 +19,17 @@ for word in $(cat /proc/cmdline); do
     case $word in root=*) root=${word#root=} ;; esac
 done
 tries=300
-until [ -b "$root" ] || [ $tries = 0 ]; do tries=$((tries - 1)); sleep 0.1; done
-if mount -t ext4 "$root" /root; then
+until disk=$(findfs "$root") && [ -b "$disk" ] || [ $tries = 0 ]; do tries=$((tries - 1)); sleep 0.1; done
+if mount -t ext4 "$disk" /root; then
     for folder in proc sys dev; do mount --move /$folder /root/$folder; done
     exec switch_root /root /sbin/init
 fi
-echo "init: there is no file system on '$root', which 'root=' on the kernel's command line should name"
+echo "init: there is no file system '$root', which 'root=' on the kernel's command line should name"
 poweroff -f
 "#;
 
-/// A first file system that loads drivers of virtio disks and hands over to the file system on the disk that `root=`
-/// on the kernel's command line names.
+/// A first file system that loads drivers of virtio disks and hands over to the file system that `root=` on the kernel's
+/// command line names: by its disk as `/dev/vda`, or by its label as `LABEL=root`.
 pub fn initrd(debian: &Guest) -> Result<Vec<u8>> {
     let mut archive = Initramfs::busybox(debian, INIT)?;
     archive.modules(&debian.modules(&DRIVERS)?);

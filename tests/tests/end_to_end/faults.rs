@@ -22,13 +22,16 @@ const UNWRITABLE: usize = 16000;
 struct Way {
     connection: Connection,
     source: &'static str,
-    /// How often the driver gives a flush to the drive until it has failed.
+    bus: &'static str,
+    /// The guest's name of the disk.
+    disk: &'static str,
+    /// How often driver and guest together try a flush until it has failed.
     flushes: usize,
 }
 
 /// Boots a node with these drives, whose guest has a shell on the console.
 fn boot(disks: &str, image: &Image, drives: Vec<Drive>) -> Result<Node> {
-    let initrd = guest::initrd_with_disks(&prepared()?.debian)?;
+    let initrd = guest::initrd_with(&prepared()?.debian, &["virtio_scsi", "sd_mod"])?;
     let volume = Volume::new(NODE.to_string() + &vm("debian", disks, ""))?.file("disks.img", initrd);
     let socket = image.monitor();
     let mut node = node::boot_on(&volume, |qemu| {
@@ -60,8 +63,8 @@ fn fails(node: &mut Node, command: &str) -> Result<()> {
 
 /// The guest's kernel must complain of this page of the disk, that it could not be read or that what was to be written is
 /// lost, and of no other.
-fn expect_complaints(node: &mut Node, which: &str, page: usize) -> Result<()> {
-    let text = does(node, "dmesg | grep 'Buffer I/O error on dev vda'")?;
+fn expect_complaints(node: &mut Node, disk: &str, which: &str, page: usize) -> Result<()> {
+    let text = does(node, &format!("dmesg | grep 'Buffer I/O error on dev {disk}'"))?;
     let lines = text.lines().filter(|line| line.contains(which));
     let number = |line: &str| line.split_once("logical block ")?.1.split(',').next()?.parse().ok();
     let pages: Vec<Option<usize>> = lines.map(number).collect();
@@ -75,12 +78,12 @@ fn expect_complaints(node: &mut Node, which: &str, page: usize) -> Result<()> {
 }
 
 /// Which readers of a MiB each fail that are at work at once.
-fn readers_that_fail(node: &mut Node, mib: usize) -> Result<Vec<usize>> {
+fn readers_that_fail(node: &mut Node, disk: &str, mib: usize) -> Result<Vec<usize>> {
     forget(node)?;
     let text = does(
         node,
         &format!(
-            "for i in $(seq 0 {}); do (dd if=/dev/vda of=/dev/null bs=4k skip=$((i * 256)) count=256 2>/dev/null || echo BAD $i) & done; wait",
+            "for i in $(seq 0 {}); do (dd if=/dev/{disk} of=/dev/null bs=4k skip=$((i * 256)) count=256 2>/dev/null || echo BAD $i) & done; wait",
             mib - 1
         ),
     )?;
@@ -89,20 +92,25 @@ fn readers_that_fail(node: &mut Node, mib: usize) -> Result<Vec<usize>> {
 
 /// Blocks of a drive can't be read, others can't be written, and at last a flush fails.
 fn a_drive_with_bad_blocks(way: Way) -> Result<()> {
+    let Way { connection, source, bus, disk, flushes } = way;
     let image = Image::new(16)?;
     let mut expected = image.before().to_vec();
-    let drive = Drive::new("drive0", image.path(), way.connection);
+    let drive = Drive::new("drive0", image.path(), connection);
     let bad = drive.fails(&[Fault::Read(UNREADABLE as u64), Fault::Write(UNWRITABLE as u64)]);
-    let no_flush = drive.fails(&[Fault::Flushes(way.flushes)]);
+    let no_flush = drive.fails(&[Fault::Flushes(flushes)]);
     let socket = image.monitor();
-    let mut node = boot(&format!("{{ source = \"{}\" }}", way.source), &image, vec![drive])?;
+    let mut node = boot(&format!("{{ source = \"{source}\", bus = \"{bus}\" }}"), &image, vec![drive])?;
+    // A SCSI disk is found at the guest's leisure.
+    does(&mut node, &format!("until [ -b /dev/{disk} ]; do sleep 1; done"))?;
     does(&mut node, "tr '\\0' x </dev/zero | head -c 12288 >/tmp/pages")?;
 
     bad.begin(&socket)?;
     let page = UNREADABLE * BLOCK / PAGE;
-    fails(&mut node, &format!("dd if=/dev/vda of=/dev/null bs=4k skip={page} count=1"))?;
-    let around =
-        format!("(dd if=/dev/vda bs=4k count={page}; dd if=/dev/vda bs=4k skip={}) 2>/dev/null", page + 1);
+    fails(&mut node, &format!("dd if=/dev/{disk} of=/dev/null bs=4k skip={page} count=1"))?;
+    let around = format!(
+        "(dd if=/dev/{disk} bs=4k count={page}; dd if=/dev/{disk} bs=4k skip={}) 2>/dev/null",
+        page + 1
+    );
     let sum = tests::drive::sha256(
         &image.folder(),
         &[&expected[..page * PAGE], &expected[(page + 1) * PAGE..]].concat(),
@@ -111,38 +119,45 @@ fn a_drive_with_bad_blocks(way: Way) -> Result<()> {
     if !text.contains(&sum) {
         return Err(Failure::new(format!("what can be read does not read as it should ({sum}):\n{text}")));
     }
-    let failed = readers_that_fail(&mut node, 16)?;
-    if failed != [UNREADABLE * BLOCK >> 20] {
+    let failed = readers_that_fail(&mut node, disk, 16)?;
+    if failed != [(UNREADABLE * BLOCK) >> 20] {
         return Err(Failure::new(format!(
             "these of the readers of a MiB each fail: {failed:?}{}",
             node.tail()
         )));
     }
-    expect_complaints(&mut node, "async page read", page)?;
+    expect_complaints(&mut node, disk, "async page read", page)?;
 
     let page = UNWRITABLE * BLOCK / PAGE;
-    let write = |page: usize| format!("dd if=/tmp/pages of=/dev/vda bs=4k seek={page} count=1 conv=fsync");
+    let write = |page: usize| format!("dd if=/tmp/pages of=/dev/{disk} bs=4k seek={page} count=1 conv=fsync");
     does(&mut node, &write(page - 1))?;
     fails(&mut node, &write(page))?;
     does(&mut node, &write(page + 1))?;
-    expect_complaints(&mut node, "lost async page write", page)?;
+    expect_complaints(&mut node, disk, "lost async page write", page)?;
     for page in [page - 1, page + 1] {
         expected[page * PAGE..(page + 1) * PAGE].fill(b'x');
+    }
+    if bus == "virtio-scsi" {
+        let told = does(&mut node, "dmesg | grep 'Sense'")?;
+        let sense = ["Sense Key : Medium Error", "Unrecovered read error", "Peripheral device write fault"];
+        if let Some(missing) = sense.into_iter().find(|what| !told.contains(what)) {
+            return Err(Failure::new(format!("the guest was not told of '{missing}':\n{told}")));
+        }
     }
     bad.end(&socket)?;
     image.expect(&expected)?;
 
     // The same guest, the same disk, which works now.
     forget(&mut node)?;
-    reads(&mut node, "/dev/vda", &image, &expected)?;
+    reads(&mut node, &format!("/dev/{disk}"), &image, &expected)?;
     does(&mut node, &write(page))?;
     expected[page * PAGE..(page + 1) * PAGE].fill(b'x');
 
     no_flush.begin(&socket)?;
-    let write = "dd if=/tmp/pages of=/dev/vda bs=4k count=3 conv=fsync";
-    fails(&mut node, write)?;
+    let write = format!("dd if=/tmp/pages of=/dev/{disk} bs=4k count=3 conv=fsync");
+    fails(&mut node, &write)?;
     no_flush.end(&socket)?;
-    does(&mut node, write)?;
+    does(&mut node, &write)?;
     expected[..3 * PAGE].fill(b'x');
     node.detach()?;
     node.power_off()?;
@@ -151,17 +166,46 @@ fn a_drive_with_bad_blocks(way: Way) -> Result<()> {
 
 #[test]
 fn bad_blocks_of_an_nvme_drive_are_io_errors_and_all_others_work() -> Result<()> {
-    a_drive_with_bad_blocks(Way { connection: Connection::Nvme, source: "nvme0n1", flushes: 4 })
+    a_drive_with_bad_blocks(Way {
+        connection: Connection::Nvme,
+        source: "nvme0n1",
+        bus: "virtio-blk",
+        disk: "vda",
+        flushes: 4,
+    })
+}
+
+#[test]
+fn bad_blocks_of_an_nvme_drive_are_medium_errors_of_a_scsi_disk() -> Result<()> {
+    a_drive_with_bad_blocks(Way {
+        connection: Connection::Nvme,
+        source: "nvme0n1",
+        bus: "virtio-scsi",
+        disk: "sda",
+        flushes: 4 * 6,
+    })
 }
 
 #[test]
 fn bad_blocks_of_a_sata_disk_are_io_errors_and_all_others_work() -> Result<()> {
-    a_drive_with_bad_blocks(Way { connection: Connection::Ahci, source: "sata0", flushes: 1 })
+    a_drive_with_bad_blocks(Way {
+        connection: Connection::Ahci,
+        source: "sata0",
+        bus: "virtio-blk",
+        disk: "vda",
+        flushes: 1,
+    })
 }
 
 #[test]
 fn bad_blocks_of_a_virtio_disk_of_the_node_are_io_errors_and_all_others_work() -> Result<()> {
-    a_drive_with_bad_blocks(Way { connection: Connection::Virtio, source: "virtio0", flushes: 1 })
+    a_drive_with_bad_blocks(Way {
+        connection: Connection::Virtio,
+        source: "virtio0",
+        bus: "virtio-blk",
+        disk: "vda",
+        flushes: 1,
+    })
 }
 
 #[test]
