@@ -9,6 +9,7 @@
 //! | `disks` | guests' disks: data on the host's image, parts, copies of files, refusals, drives that are pulled out |
 //! | `devices` | guests' other virtio devices: random numbers, a second terminal |
 //! | `debian` | a Debian on a disk: log-in, what it wrote after restarts and a loss of power, all queues verified by fio |
+//! | `scsi` | what sg3-utils and Linux find of virtio-scsi |
 //! | `faults` | drives that fail, or hold commands, while a guest uses them; and go on when that is over |
 //! | `guests` | Debian guests: what they see, how they end, what the operator does to them |
 //! | `console` | attaching, history, editing |

@@ -81,7 +81,7 @@ fn sg3_utils_and_linux_find_a_scsi_disk_as_it_should_be() -> Result<()> {
          {{ source = \"nvme0n1\", offset = \"512M\", size = \"8M\", bus = \"virtio-scsi\" }}, \
          {{ source = \"nvme0n1\", offset = \"520M\", bus = \"virtio-scsi\", readonly = true }}"
     );
-    let volume = debian::volume(NODE.to_string() + &debian::vm("debian", 2, "/dev/vda", &disks, ""))?;
+    let volume = debian::volume(NODE.to_string() + &debian::vm("debian", 2, &disks, ""))?;
     let drive = Drive::new("drive0", image.path(), Connection::Nvme);
     let mut node = node::boot_on(&volume, |qemu| qemu.drive(drive))?;
     node.attach("debian")?;
