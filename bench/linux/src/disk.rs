@@ -42,7 +42,7 @@ const PATTERNS: [Pattern; 6] = [
 ];
 
 /// Uses the disk as the lines say that it reads: a turn's name, a pattern's, and for how many seconds. Answers each by
-/// `DISK turn ops=… micros=… bytes=… END`. Ends with its input, or by `end`.
+/// `DISK turn ops=… nanos=… bytes=… END`. Ends with its input, or by `end`.
 pub fn serve(path: &str) -> io::Result<()> {
     let mut disk = OpenOptions::new().read(true).write(true).custom_flags(O_DIRECT).open(path)?;
     let size = disk.seek(SeekFrom::End(0))?;
@@ -60,8 +60,8 @@ pub fn serve(path: &str) -> io::Result<()> {
         let pattern = known.ok_or_else(|| io::Error::other(format!("there is no pattern '{name}'")))?;
         let begin = Instant::now();
         let operations = run(&disk, size, pattern, seconds)?;
-        let (micros, bytes) = (begin.elapsed().as_micros(), pattern.bytes);
-        println!("DISK {turn} ops={operations} micros={micros} bytes={bytes} END");
+        let (nanos, bytes) = (begin.elapsed().as_nanos(), pattern.bytes);
+        println!("DISK {turn} ops={operations} nanos={nanos} bytes={bytes} END");
     }
     Ok(())
 }

@@ -346,8 +346,9 @@ async fn copy(memory: &GuestMemory, piece: &Piece<'_>) {
 const RNG_SLOT: u8 = 1;
 const CONSOLE_SLOT: u8 = 2;
 const FIRST_DISK_SLOT: u8 = 4;
-/// Entries of each queue of a disk or controller.
-const QUEUE_SIZE: u16 = 256;
+/// Entries of each queue of a disk or controller: a driver that can't use indirect descriptors needs one for each
+/// segment of a request, of which devices allow 318.
+const QUEUE_SIZE: u16 = 512;
 
 /// Gives the board the virtio devices that the configuration asks for, beside disks. What they are.
 fn plug(

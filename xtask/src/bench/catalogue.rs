@@ -19,6 +19,8 @@ pub(super) enum Group {
     PerVm,
     /// A disk in a VM beside the same without a hypervisor.
     Disk,
+    /// Instructions of a disk's requests.
+    DiskPath,
     /// Files.
     Image,
     /// The measurement itself; belongs to whatever is measured.
@@ -70,6 +72,10 @@ const fn disk(name: &'static str, target: f64, kvm: f64, what: &'static str) -> 
 
 const fn disk_iops(name: &'static str, what: &'static str) -> Metric {
     Metric { better: Better::Higher, ..metric(name, Group::Disk, "IOPS", what) }
+}
+
+const fn disk_path(name: &'static str, what: &'static str) -> Metric {
+    metric(name, Group::DiskPath, INSTRUCTIONS, what)
 }
 
 const fn disk_exits(name: &'static str, what: &'static str) -> Metric {
@@ -242,6 +248,10 @@ pub(super) const CATALOGUE: &[Metric] = &[
     disk_exits("disk.exits_write_32", "exits per write of 4 KiB, 32 at a time").at_most(0.2),
     disk_exits("disk.exits_read_seq", "exits per read of 1 MiB"),
     disk_exits("disk.exits_write_seq", "exits per write of 1 MiB"),
+    disk_path("disk.instructions_read_32", "guest and hypervisor, per read of 4 KiB, 32 at a time"),
+    disk_path("disk.instructions_write_32", "guest and hypervisor, per write of 4 KiB, 32 at a time"),
+    disk_path("disk.instructions_read_32_more", "the same, beyond those of Linux itself"),
+    disk_path("disk.instructions_write_32_more", "the same, beyond those of Linux itself"),
     metric("node.ready", Group::Node, "ms", "from hand-over to ready, 4 CPUs").at_most(1000.0),
     metric("node.memory", Group::Node, "KiB", "used by the hypervisor of 2 GiB, no VM")
         .at_most(32.0 * 1024.0),

@@ -78,7 +78,7 @@ impl Counter {
     }
 
     /// Does `work`, which takes the time that a wait in it may last, and once more if it was not done in time.
-    fn run<T>(&mut self, what: &str, work: impl Fn(Duration) -> Result<T>) -> Result<T> {
+    pub fn run<T>(&mut self, what: &str, work: impl Fn(Duration) -> Result<T>) -> Result<T> {
         let begin = std::time::Instant::now();
         match step(what, || work(self.patience)) {
             Err(failure) if begin.elapsed() >= self.patience => {

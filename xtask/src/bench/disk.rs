@@ -9,6 +9,10 @@
 //!
 //! Times depend on the computer and what else it does, so both machines are there at once, one of them idle, and take
 //! turns of a second: the ratio of what they did in all their turns is the figure. Exits are what `vm info` counts.
+//!
+//! Instructions are counted as in `counted`, on a drive that has no data and takes no time: what a request costs in a VM
+//! beyond what it costs Linux itself is what the hypervisor does, and the guest's driver in place of NVMe's.
+use super::counted::Counter;
 use super::guests::{self, NAME};
 use super::reading::number;
 use super::{ROUNDS, Values};
@@ -27,9 +31,17 @@ const PATIENCE: Duration = Duration::from_secs(180);
 const DRIVE: u64 = 256 << 20;
 /// Seconds of a turn.
 const TURN: f64 = 1.0;
+/// The same in a machine that counts instructions, a thousand million of which are a second there.
+const COUNTED_TURN: f64 = 0.2;
 
 /// The patterns of `bench-linux disk`: their names there and as metrics, and whether requests or bytes are compared.
 const PATTERNS: [&str; 6] = ["write_seq", "read_seq", "read_1", "write_1", "read_32", "write_32"];
+
+/// Those whose instructions are counted: an idle machine that counts lets its clock jump, so there must be enough to do.
+const COUNTED: [&str; 2] = ["read_32", "write_32"];
+
+/// What Linux is to do without a hypervisor.
+const LINUX_DISK: &str = "disk:/dev/nvme0n1";
 
 /// What a machine has done in all its turns.
 #[derive(Clone, Copy, Default)]
@@ -54,15 +66,15 @@ struct Machine {
 
 impl Machine {
     /// Lets it have a turn.
-    fn turn(&mut self, pattern: &str, done: &mut Done) -> Result<()> {
+    fn turn(&mut self, pattern: &str, seconds: f64, done: &mut Done) -> Result<()> {
         // By a name of its own: on coming back to a VM's console, what it has shown before is shown again.
         self.turns += 1;
         let name = format!("turn{}", self.turns);
-        self.session.send(&format!("{name} {pattern} {TURN}\r"))?;
+        self.session.send(&format!("{name} {pattern} {seconds}\r"))?;
         self.session.wait_for(&format!("DISK {name} ops="), PATIENCE)?;
         let text = format!("ops={}", self.session.wait_for("END", PATIENCE)?.text);
         done.operations += number(&text, "ops=", " ")?;
-        done.seconds += number(&text, "micros=", " ")? / 1e6;
+        done.seconds += number(&text, "nanos=", " ")? / 1e9;
         done.bytes = number(&text, "bytes=", " ")?;
         Ok(())
     }
@@ -125,12 +137,12 @@ pub(super) fn compare(built: &Artifacts, guest: &Guest) -> Result<Values> {
         let (mut ours, mut theirs) = (Done::default(), Done::default());
         step(&format!("comparing disks: {pattern}"), || -> Result<()> {
             // A first turn of each warms up what there is to warm up.
-            linux.turn(pattern, &mut Done::default())?;
-            node.turn(pattern, &mut Done::default())?;
+            linux.turn(pattern, TURN, &mut Done::default())?;
+            node.turn(pattern, TURN, &mut Done::default())?;
             let before = node.exits()?;
             for _ in 0..ROUNDS {
-                linux.turn(pattern, &mut theirs)?;
-                node.turn(pattern, &mut ours)?;
+                linux.turn(pattern, TURN, &mut theirs)?;
+                node.turn(pattern, TURN, &mut ours)?;
             }
             let after = node.exits()?;
             let exits = (after.all() - before.all()) / ours.operations;
@@ -150,6 +162,36 @@ pub(super) fn compare(built: &Artifacts, guest: &Guest) -> Result<Values> {
     Ok(values)
 }
 
+/// Instructions of requests, in a VM and beyond those without.
+pub(super) fn instructions(built: &Artifacts, guest: &Guest, counter: &mut Counter) -> Result<Values> {
+    let mut per_request = |what: &str, medium: Medium, firmware: Firmware| {
+        counter.run(&format!("counting the instructions of disk requests: {what}"), |patience| {
+            let node = format!("driver=null-co,node-name=null,size={DRIVE}");
+            let args = ["-blockdev", &node, "-device", "nvme,drive=null,serial=null"];
+            let counting = Qemu::new(medium.clone()).firmware(firmware).counted().memory_mib(1024);
+            let mut session = counting.args(args).start()?;
+            session.wait_for("DISK-READY", patience)?;
+            let mut machine = Machine { session, turns: 0 };
+            COUNTED
+                .map(|pattern| {
+                    let mut done = Done::default();
+                    machine.turn(pattern, COUNTED_TURN, &mut Done::default())?;
+                    machine.turn(pattern, COUNTED_TURN, &mut done)?;
+                    Ok(done.seconds * 1e9 / done.operations)
+                })
+                .into_iter()
+                .collect::<Result<Vec<f64>>>()
+        })
+    };
+    let linux = per_request("Linux itself", guests::linux_itself(guest, LINUX_DISK)?, Firmware::Bios)?;
+    let ours = per_request("in a VM", guests::with_disk(built, guest)?, Firmware::Uefi)?;
+    let names = COUNTED.map(|pattern| format!("disk.instructions_{pattern}"));
+    let beyond = COUNTED.map(|pattern| format!("disk.instructions_{pattern}_more"));
+    let more = ours.iter().zip(&linux).map(|(ours, theirs)| (ours - theirs).round());
+    let all = names.into_iter().zip(ours.iter().map(|ours| ours.round()));
+    Ok(all.chain(beyond.into_iter().zip(more)).collect())
+}
+
 fn drive(folder: &Path, name: &str) -> Result<Drive> {
     let image = folder.join(format!("{name}.img"));
     let make = || File::create(&image)?.set_len(DRIVE);
@@ -163,7 +205,7 @@ fn machine(medium: Medium, drive: Drive) -> Qemu {
 
 /// Linux on the machine itself.
 fn start_linux(guest: &Guest, folder: &Path) -> Result<Machine> {
-    let medium = guests::linux_itself(guest, "disk:/dev/nvme0n1")?;
+    let medium = guests::linux_itself(guest, LINUX_DISK)?;
     let session = machine(medium, drive(folder, "linux")?).firmware(Firmware::Bios).start()?;
     ready(session)
 }

@@ -42,6 +42,9 @@ fn row(metric: &Metric, value: f64) -> String {
 
 /// With thousands apart; more behind the point where there is little before it.
 fn human(value: f64) -> String {
+    if value < 0.0 {
+        return format!("-{}", human(-value));
+    }
     if value.fract() != 0.0 && value < 10.0 {
         return format!("{value:.2}");
     }

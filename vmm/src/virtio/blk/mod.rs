@@ -28,8 +28,9 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 /// Most queues of a disk.
 pub const MAX_QUEUES: u16 = 64;
-/// Most segments of a request's data that the guest is told of; with header and status they are 256.
-const SEG_MAX: u32 = 254;
+/// Most segments of a request's data that the guest is told of; with header and status they are 320. A request of 1 MiB
+/// may have 256 pages.
+const SEG_MAX: u32 = 318;
 /// Most bytes of one of them. No longer than a 2 MiB chunk, so that each takes two of the host's at most.
 const SIZE_MAX: u32 = 1 << 20;
 

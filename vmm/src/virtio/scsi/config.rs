@@ -1,8 +1,9 @@
 //! What the guest is told of the controller, and the two sizes that it may change (virtio 1.2, 5.6.4).
 use core::sync::atomic::{AtomicU32, Ordering};
 
-/// Most segments of a command's data that the guest is told of; with header and answer they are 256.
-pub const SEG_MAX: u32 = 254;
+/// Most segments of a command's data that the guest is told of; with header and answer they are 320. A request of 1 MiB
+/// may have 256 pages.
+pub const SEG_MAX: u32 = 318;
 /// Most bytes of one command's data.
 pub const MAX_BYTES: u64 = 16 << 20;
 

@@ -57,7 +57,7 @@ fn the_configuration_tells_of_the_disk() {
     assert_eq!(offered & 1 << 5, 0, "not read-only");
     assert_eq!((config(&rig, 0, 4), config(&rig, 4, 4)), (DISK << 11, 0));
     assert_eq!(config(&rig, 0, 8), DISK << 11);
-    assert_eq!((config(&rig, 8, 4), config(&rig, 12, 4)), (1 << 20, 254));
+    assert_eq!((config(&rig, 8, 4), config(&rig, 12, 4)), (1 << 20, 318));
     assert_eq!((config(&rig, 20, 4), config(&rig, 24, 1), config(&rig, 26, 2)), (512, 3, 8));
     assert_eq!(config(&rig, 34, 2), 4, "queues");
     assert_eq!((config(&rig, 36, 4), config(&rig, 40, 4), config(&rig, 44, 4)), (1 << 22, 1, 8));

@@ -21,7 +21,7 @@ fn the_configuration_tells_of_the_controller() {
     let rig = machine(4, 64, |_| {});
     let word = |offset| rig.read(rig.config, offset, 4);
     assert_eq!(rig.offered() & 0xf, 0, "no INOUT, no hot-plug, no changes, no protection information");
-    assert_eq!([word(0), word(4), word(8), word(12), word(16)], [4, 254, 32768, 64, 16]);
+    assert_eq!([word(0), word(4), word(8), word(12), word(16)], [4, 318, 32768, 64, 16]);
     assert_eq!([word(20), word(24)], [96, 32], "sense data and CDB");
     assert_eq!((word(28), word(32), word(36)), (0, 1, 0), "one channel, one target, LUN 1, nothing behind");
     assert_eq!(rig.read(rig.common, 0x12, 2), 6, "queues");

@@ -111,8 +111,8 @@ fn more_than_the_guest_was_told_is_refused() {
     // In more pieces than it was told of.
     let mut host = Host::on(machine(1, 1024, |_| {}), 0);
     host.ask(0, &[0; 6], Data::None).why();
-    let (at, mut pieces) = host.place(0, &on_blocks(READ_16, 0, 0, 600), Data::None);
-    pieces.extend((0..600).map(|i| (0x20_0000 + i * 1024, 512, true)));
+    let (at, mut pieces) = host.place(0, &on_blocks(READ_16, 0, 0, 700), Data::None);
+    pieces.extend((0..700).map(|i| (0x20_0000 + i * 1024, 512, true)));
     host.ring.add(&pieces);
     host.rig.kick(2);
     let (_, used) = host.ring.used().expect("an answer");
