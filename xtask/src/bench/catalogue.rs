@@ -19,6 +19,8 @@ pub(super) enum Group {
     PerVm,
     /// A disk in a VM beside the same without a hypervisor.
     Disk,
+    /// A Debian that boots from a disk.
+    DiskBoot,
     /// Instructions of a disk's requests.
     DiskPath,
     /// Files.
@@ -248,6 +250,16 @@ pub(super) const CATALOGUE: &[Metric] = &[
     disk_exits("disk.exits_write_32", "exits per write of 4 KiB, 32 at a time").at_most(0.2),
     disk_exits("disk.exits_read_seq", "exits per read of 1 MiB"),
     disk_exits("disk.exits_write_seq", "exits per write of 1 MiB"),
+    Metric {
+        better: Better::Higher,
+        ..metric(
+            "disk.login",
+            Group::DiskBoot,
+            "of Linux",
+            "how soon a Debian on the drive asks for a log-in",
+        )
+    },
+    metric("disk.login_seconds", Group::DiskBoot, "s", "the same, from the VM's start"),
     disk_path("disk.instructions_read_32", "guest and hypervisor, per read of 4 KiB, 32 at a time"),
     disk_path("disk.instructions_write_32", "guest and hypervisor, per write of 4 KiB, 32 at a time"),
     disk_path("disk.instructions_read_32_more", "the same, beyond those of Linux itself"),

@@ -20,6 +20,7 @@ use crate::artifacts::Artifacts;
 use crate::failure::{Failure, Result};
 use crate::progress::{say, step};
 use crate::rig::{Connection, Drive, Firmware, Medium, Qemu, Session};
+use crate::setup::debian_root;
 use crate::setup::guest::Guest;
 use crate::workspace;
 use std::fs::File;
@@ -160,6 +161,33 @@ pub(super) fn compare(built: &Artifacts, guest: &Guest) -> Result<Values> {
         })?;
     }
     Ok(values)
+}
+
+/// How soon a Debian on the drive asks for a log-in, in a VM and without a hypervisor. The latter's time contains the
+/// second that SeaBIOS takes, the VM's begins when the node's console goes to it.
+pub(super) fn login(built: &Artifacts, guest: &Guest) -> Result<Values> {
+    let folder = workspace::target_folder("bench/disk")?;
+    let root = debian_root::ensure()?;
+    let drive = |name: &str| -> Result<Drive> {
+        let image = folder.join(format!("{name}.img"));
+        debian_root::copy(&root, &image)?;
+        Ok(Drive::new(name, image, Connection::Nvme))
+    };
+    let theirs = step("booting a Debian without a hypervisor", || {
+        let qemu = machine(guests::debian_itself(guest)?, drive("debian-itself")?);
+        let mut session = qemu.firmware(Firmware::Bios).start()?;
+        session.wait_for("debian login: ", PATIENCE).map(|seen| seen.at)
+    })?;
+    let ours = step("booting a Debian in a VM", || {
+        let mut session = machine(guests::debian(built, guest)?, drive("debian")?).start()?;
+        let begin = session.wait_for(&format!("[{NAME}: Ctrl-]"), PATIENCE)?.at;
+        session.wait_for("debian login: ", PATIENCE).map(|seen| seen.at.saturating_sub(begin))
+    })?;
+    let (ours, theirs) = (ours.as_secs_f64(), theirs.as_secs_f64());
+    say(&format!("a Debian's log-in: {ours:.1} s in a VM, {theirs:.1} s without"));
+    Ok([("disk.login", theirs / ours), ("disk.login_seconds", ours)]
+        .map(|(name, value)| (name.to_string(), value))
+        .into())
 }
 
 /// Instructions of requests, in a VM and beyond those without.

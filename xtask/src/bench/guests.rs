@@ -5,7 +5,7 @@ use crate::image::{self, Contents};
 use crate::initramfs::Initramfs;
 use crate::rig::Medium;
 use crate::setup::guest::Guest;
-use crate::{progress, workspace};
+use crate::{debian, progress, workspace};
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -97,11 +97,24 @@ pub(super) fn with_disk(built: &Artifacts, guest: &Guest) -> Result<Medium> {
 /// The same Linux without a hypervisor.
 pub(super) fn linux_itself(guest: &Guest, run: &str) -> Result<Medium> {
     let volume = Volume::with_linux("linux-itself", guest)?;
-    Ok(Medium::Linux {
-        kernel: volume.0.join("vmlinuz"),
-        initrd: volume.0.join("initrd.img"),
-        cmdline: format!("{CMDLINE} run={run}"),
-    })
+    Ok(volume.linux(format!("{CMDLINE} run={run}")))
+}
+
+/// A Debian whose root file system is on the machine's NVMe drive, on the node's console.
+pub(super) fn debian(built: &Artifacts, guest: &Guest) -> Result<Medium> {
+    let volume = Volume::with_debian("debian", guest)?;
+    let cmdline = "console=ttyS0 quiet root=/dev/vda";
+    let vm = format!(
+        "[[vm]]\nname = \"{NAME}\"\nmemory = \"256M\"\nkernel = \"vmlinuz\"\ninitrd = \"initrd.img\"\n\
+         cmdline = \"{cmdline}\"\ndisks = [{{ source = \"nvme0n1\" }}]\n"
+    );
+    volume.write(built, &format!("{ATTACHED}{vm}"))
+}
+
+/// The same Debian without a hypervisor.
+pub(super) fn debian_itself(guest: &Guest) -> Result<Medium> {
+    let volume = Volume::with_debian("debian-itself", guest)?;
+    Ok(volume.linux("console=ttyS0 quiet root=/dev/nvme0n1".into()))
 }
 
 /// A node whose configuration is empty.
@@ -154,6 +167,19 @@ impl Volume {
         volume.put("initrd.img", &compressed(&initramfs.finish())?)?;
         volume.copy("vmlinuz", &guest.kernel())?;
         Ok(volume)
+    }
+
+    /// With the guest's kernel and the initramfs that goes on to a root file system.
+    fn with_debian(name: &str, guest: &Guest) -> Result<Self> {
+        let volume = Self::new(name)?;
+        volume.put("initrd.img", &debian::initrd(guest)?)?;
+        volume.copy("vmlinuz", &guest.kernel())?;
+        Ok(volume)
+    }
+
+    /// Its Linux for a machine without a hypervisor.
+    fn linux(&self, cmdline: String) -> Medium {
+        Medium::Linux { kernel: self.0.join("vmlinuz"), initrd: self.0.join("initrd.img"), cmdline }
     }
 
     fn put(&self, name: &str, content: &[u8]) -> Result<()> {

@@ -83,6 +83,9 @@ pub fn command(mut args: Args) -> Result<ExitCode> {
     if wanted(Group::Disk) {
         values.extend(disk::compare(&built, &guest)?);
     }
+    if wanted(Group::DiskBoot) {
+        values.extend(disk::login(&built, &guest)?);
+    }
     if wanted(Group::DiskPath) {
         values.extend(disk::instructions(&built, &guest, &mut counter)?);
     }
