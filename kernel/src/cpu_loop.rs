@@ -85,6 +85,7 @@ fn run_on(runtime: &'static Runtime, mut guest: Option<GuestCpu>) -> ! {
     loop {
         cpu.attention.store(false, Ordering::SeqCst);
         cpu.reschedule.store(false, Ordering::SeqCst);
+        vm::pass(cpu, guest.as_mut());
         let now = time::now().0;
         timer::look_after_neighbour(Nanos(now));
         runtime.expire(now);

@@ -41,6 +41,13 @@ impl AsidPool {
         Self { generation: CPU_STRIDE + cpu as u64, next: 1, count }
     }
 
+    /// Makes all identifiers invalid, so that no translation made before is ever used again: the next one begins a new
+    /// generation, with a flush.
+    pub fn drop_all(&mut self) {
+        self.generation += CPU_STRIDE;
+        self.next = self.count;
+    }
+
     /// Makes `asid` valid on this CPU.
     #[inline]
     pub fn renew(&mut self, asid: &mut Asid) -> Renewal {
@@ -78,6 +85,22 @@ mod tests {
         assert_eq!(vcpus[3].number, 1);
         assert_eq!(pool.renew(&mut vcpus[0]), Renewal::New);
         assert_eq!(vcpus[0].number, 2, "an old identifier is not valid any more");
+    }
+
+    #[test]
+    fn when_all_are_dropped_each_vcpu_gets_another_and_the_first_flushes() {
+        let mut pool = AsidPool::new(0, 8);
+        let mut vcpus = [Asid::default(); 3];
+        vcpus.iter_mut().for_each(|asid| {
+            pool.renew(asid);
+        });
+        for _ in 0..3 {
+            pool.drop_all();
+            pool.drop_all();
+            let renewals = vcpus.each_mut().map(|asid| pool.renew(asid));
+            assert_eq!(renewals, [Renewal::NewAfterFlush, Renewal::New, Renewal::New]);
+            assert!(vcpus.iter_mut().all(|asid| pool.renew(asid) == Renewal::Kept));
+        }
     }
 
     #[test]

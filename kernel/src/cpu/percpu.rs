@@ -55,6 +55,8 @@ pub struct PerCpu {
     pub attention: AtomicBool,
     /// The vCPU scheduler wants this CPU to pick anew.
     pub reschedule: AtomicBool,
+    /// The number that [`crate::vm::passing`] had when this CPU last passed by.
+    pub passed: AtomicU64,
     /// How to start tasks on this CPU; set when its loop begins.
     spawner: Once<Spawner>,
     /// Its timers; likewise.
@@ -83,6 +85,7 @@ impl PerCpu {
             exits: AtomicU64::new(0),
             attention: AtomicBool::new(false),
             reschedule: AtomicBool::new(false),
+            passed: AtomicU64::new(0),
             spawner: Once::new(),
             timers: Once::new(),
             segments: UnsafeCell::new(Segments::new()),

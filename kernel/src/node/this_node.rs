@@ -162,6 +162,10 @@ impl Node for ThisNode {
         self.vms.control(vm, action)
     }
 
+    fn set_memory(&mut self, vm: &str, bytes: u64) -> Result<bool, NodeError> {
+        self.vms.set_memory(vm, bytes)
+    }
+
     fn cpus(&self) -> Vec<CpuInfo> {
         let now = time::now();
         let vms: Vec<VmInfo> =
@@ -175,7 +179,7 @@ impl Node for ThisNode {
         let vms: Vec<(String, u64, u64)> = alive
             .filter_map(|vm| {
                 let info = self.vms.info(&vm.name).ok()?;
-                Some((vm.name, vm.memory, info.overhead))
+                Some((vm.name, info.memory_now, info.overhead))
             })
             .collect();
         let guests: u64 = vms.iter().map(|(_, memory, _)| memory).sum();

@@ -1,56 +1,175 @@
 //! The host memory behind a guest's RAM.
 #![allow(unsafe_code)] // frames become guest memory and go back to the heap
 
+use super::run::Run;
 use crate::memory::HEAP;
+use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use executor::yield_now;
-use mm::addr::{Hpa, LARGE_PAGE};
+use mm::addr::{Gpa, Hpa, LARGE_PAGE};
 use mm::frames::Order;
-use vmm::memory::GuestMemory;
+use spin::{Mutex, Once};
+use vmm::memory::{Backing, Chunks, GuestMemory};
+use vmm::vm::{Crash, End};
 
 /// Order of a 2 MiB block of frames.
 const LARGE: Order = 9;
 
-/// Frames of 2 MiB that are freed when the guest that had them is gone.
+/// Bytes of free memory that guests leave to the hypervisor itself.
+const RESERVE: u64 = 8 << 20;
+
+/// Bytes that guests can have now.
+pub fn free() -> u64 {
+    HEAP.usage().free.saturating_sub(RESERVE)
+}
+
+/// Frames of 2 MiB that are freed when the guest that had them is gone. It has them over all its runs, but for those
+/// that it gives back meanwhile.
 pub struct GuestRam {
-    chunks: Vec<Hpa>,
+    chunks: Arc<Chunks>,
+    /// Those that it has given back, and that somebody may still use. There is room for all.
+    leaving: Mutex<Vec<Hpa>>,
 }
 
 impl GuestRam {
     /// Takes `bytes` of memory, rounded up to 2 MiB; `None` where there is not so much in blocks of
     /// that size.
     pub async fn take(bytes: u64) -> Option<Self> {
-        if HEAP.usage().free < bytes {
+        if free() < bytes {
             // Taking what there is and giving it back would take it from others meanwhile.
             return None;
         }
         let count = usize::try_from(bytes.div_ceil(LARGE_PAGE)).ok()?;
-        let mut ram = Self { chunks: Vec::new() };
-        ram.chunks.try_reserve_exact(count).ok()?;
+        let mut leaving = Vec::new();
+        leaving.try_reserve_exact(count).ok()?;
+        let mut taken = Taken(Vec::new());
+        taken.0.try_reserve_exact(count).ok()?;
         for i in 0..count {
-            ram.chunks.push(HEAP.allocate_frames(LARGE)?);
+            taken.0.push(HEAP.allocate_frames(LARGE)?);
             if i % 64 == 63 {
                 yield_now().await;
             }
         }
-        Some(ram)
+        let chunks = Arc::new(Chunks::new(core::mem::take(&mut taken.0)));
+        Some(Self { chunks, leaving: Mutex::new(leaving) })
     }
 
-    /// The guest's view of the memory, all zero. A CPU is given to others between the pieces.
-    pub async fn zeroed(&self) -> GuestMemory {
+    /// The guest's view of the memory for one run, all zero. A CPU is given to others between the pieces.
+    pub async fn zeroed(self: &Arc<Self>) -> (GuestMemory, Arc<RunMemory>) {
+        let run = Arc::new(RunMemory { _ram: self.clone(), run: Once::new() });
+        let base = HEAP.direct_map().address(Hpa::new(0));
         // SAFETY: the frames are 2 MiB each, aligned, in the direct map, and taken from the heap for this
-        // guest; `Run` drops the view before the frames.
-        let memory = unsafe { GuestMemory::new(HEAP.direct_map().address(Hpa::new(0)), self.chunks.clone()) };
-        for chunk in &self.chunks {
-            zero(*chunk);
+        // guest; `run` keeps them as long as the view lives. What it gives back is freed by `reclaim`, which waits.
+        let memory = unsafe { GuestMemory::with_backing(base, self.chunks.clone(), Some(run.clone())) };
+        for chunk in self.chunks.places().flatten() {
+            zero(chunk);
             yield_now().await;
         }
-        memory
+        (memory, run)
     }
 
-    /// Bytes.
+    /// Bytes that the guest may use.
     pub fn bytes(&self) -> u64 {
-        self.chunks.len() as u64 * LARGE_PAGE
+        self.chunks.places().count() as u64 * LARGE_PAGE
+    }
+
+    /// Bytes that it has of the node's memory now.
+    pub fn held(&self) -> u64 {
+        self.chunks.present() + self.leaving.lock().len() as u64 * LARGE_PAGE
+    }
+
+    /// The chunks that it has given back, for `reclaim`.
+    pub fn leaving(&self) -> &Mutex<Vec<Hpa>> {
+        &self.leaving
+    }
+
+    /// Frees the chunks that it has given back.
+    ///
+    /// # Safety
+    /// Nobody can reach them any more.
+    pub unsafe fn free_left(&self) {
+        for chunk in self.leaving.lock().drain(..) {
+            // SAFETY: of this guest, and out of its table; the caller's.
+            unsafe { free_chunk(chunk) };
+        }
+    }
+}
+
+impl Drop for GuestRam {
+    fn drop(&mut self) {
+        for chunk in self.chunks.places().flatten().chain(self.leaving.lock().drain(..)) {
+            // SAFETY: of this guest, which is gone, with all that held an address of its memory.
+            unsafe { free_chunk(chunk) };
+        }
+    }
+}
+
+/// Chunks on their way to a guest.
+struct Taken(Vec<Hpa>);
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        for chunk in self.0.drain(..) {
+            // SAFETY: taken from the heap, and nobody has seen them.
+            unsafe { free_chunk(chunk) };
+        }
+    }
+}
+
+/// The memory of a guest in one run of it.
+pub struct RunMemory {
+    /// Keeps the frames.
+    _ram: Arc<GuestRam>,
+    /// Set when the run has nested tables.
+    run: Once<Weak<Run>>,
+}
+
+impl RunMemory {
+    /// It is this run's.
+    pub fn belongs_to(&self, run: &Arc<Run>) {
+        self.run.call_once(|| Arc::downgrade(run));
+    }
+
+    fn run(&self) -> Option<Arc<Run>> {
+        self.run.get().and_then(Weak::upgrade)
+    }
+}
+
+impl Backing for RunMemory {
+    fn take(&self) -> Option<Hpa> {
+        let chunk = if free() < LARGE_PAGE { None } else { HEAP.allocate_frames(LARGE) };
+        chunk.inspect(|&chunk| zero(chunk))
+    }
+
+    fn give_back(&self, chunk: Hpa) {
+        // SAFETY: given by `take`, and nobody has used it.
+        unsafe { free_chunk(chunk) };
+    }
+
+    fn map(&self, gpa: Gpa, chunk: Hpa) {
+        // Before there is a run there are no tables, or they are not used yet: the guest will fault and ask again.
+        if let Some(run) = self.run() {
+            run.with_tables(|tables| tables.map_chunk(gpa, chunk));
+        }
+    }
+
+    fn unmap(&self, gpa: Gpa) -> bool {
+        self.run().is_some_and(|run| run.with_tables(|tables| tables.unmap_chunk(gpa)))
+    }
+
+    fn exhausted(&self) {
+        if let Some(run) = self.run() {
+            run.ended(End::Crash(Crash::OutOfMemory));
+        }
+    }
+}
+
+/// # Safety
+/// The chunk was taken from the heap, and nobody can reach it any more.
+unsafe fn free_chunk(chunk: Hpa) {
+    // SAFETY: the caller's.
+    if let Err(error) = unsafe { HEAP.free_frames(chunk, LARGE) } {
+        log::error!("a guest's memory at {chunk} could not be freed: {error}");
     }
 }
 
@@ -84,16 +203,5 @@ fn zero(chunk: Hpa) {
             end = in(reg) end,
             options(nostack),
         );
-    }
-}
-
-impl Drop for GuestRam {
-    fn drop(&mut self) {
-        for chunk in self.chunks.drain(..) {
-            // SAFETY: taken from the heap in `take`; the guest that used it is gone.
-            if let Err(error) = unsafe { HEAP.free_frames(chunk, LARGE) } {
-                log::error!("a guest's memory at {chunk} could not be freed: {error}");
-            }
-        }
     }
 }

@@ -1,7 +1,8 @@
 //! One run of a VM: from power-on to power-off, reset or crash. The next run is made from scratch.
 use super::disks::VmDisk;
 use super::hardware::{Missing, NestedTables, Vcpu, Virtualization, virtualization};
-use super::ram::GuestRam;
+use super::ram::{self, GuestRam};
+use super::reclaim;
 use super::seat::{self, Seat, VcpuEntity, kick, scheduler};
 use super::table::Terminals;
 use crate::cpu::control;
@@ -14,7 +15,7 @@ use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::fmt;
 use core::ops::Add;
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use executor::{Signal, yield_now};
 use mgmt::config::{Bus, VmConfig};
 use mm::heap::Taken;
@@ -26,7 +27,7 @@ use vmm::platform::apic::{ApicFabric, Wake};
 use vmm::platform::{Board, BoardConfig};
 use vmm::policy::cpuid::Facts;
 use vmm::policy::paravirtual;
-use vmm::virtio::{Blk, BlkConfig, Console, Device, Rng, Scsi, ScsiConfig, ScsiDisk};
+use vmm::virtio::{Balloon, BalloonDevice, Blk, BlkConfig, Console, Device, Rng, Scsi, ScsiConfig, ScsiDisk};
 use vmm::vm::{Clock, End, Shared};
 
 /// Why a VM could not be started.
@@ -111,6 +112,10 @@ pub struct Run {
     overhead: Once<Overhead>,
     /// The virtio devices that it has beside its disks.
     devices: Vec<&'static str>,
+    /// How its guest gives memory back, if it can.
+    balloon: Option<Arc<Balloon>>,
+    ram: Arc<GuestRam>,
+    dismantled: AtomicBool,
 }
 
 /// What a VM costs beside its guest's memory, in bytes: whole frames. Its small objects, some kilobytes, are not
@@ -145,7 +150,8 @@ impl Overhead {
 }
 
 impl Run {
-    /// Builds a VM from its configuration, in memory that is zeroed here, ready to be started.
+    /// Builds a VM from its configuration, in memory that is zeroed here, ready to be started. Its guest will be asked
+    /// for `given_back` bytes of it.
     ///
     /// # Errors
     /// What is missing. Whatever was taken by then is given back.
@@ -155,11 +161,12 @@ impl Run {
         terminals: &Terminals,
         signal: &Arc<Signal>,
         disks: Vec<VmDisk>,
+        given_back: u64,
     ) -> Result<Arc<Self>, StartError> {
         let found = virtualization().map_err(StartError::NoVirtualization)?;
         let kernel = boot_file(&config.kernel)?;
         let initrd = config.initrd.as_deref().map(boot_file).transpose()?;
-        let memory = ram.zeroed().await;
+        let (memory, run_memory) = ram.zeroed().await;
         let boot = Boot {
             kernel: File { name: &config.kernel, bytes: kernel },
             initrd: config.initrd.as_deref().zip(initrd).map(|(name, bytes)| File { name, bytes }),
@@ -173,8 +180,8 @@ impl Run {
         }
         // From here to the end nothing is awaited: what this CPU takes is this VM's.
         let taken = HEAP.taken_here();
-        let tables = NestedTables::map(found, &memory)
-            .map_err(|_| StartError::Memory { needed: ram.bytes(), free: HEAP.usage().free })?;
+        let too_little = || StartError::Memory { needed: ram.bytes(), free: ram::free() };
+        let tables = NestedTables::map(found, &memory, config.balloon).map_err(|_| too_little())?;
 
         let doorbells = Arc::new(Once::new());
         let bells = Doorbells { seats: doorbells.clone(), posted: found.posts_interrupts() };
@@ -188,7 +195,13 @@ impl Run {
         };
         let mut board = Board::new(board, now);
         let memory = Arc::new(memory);
-        let devices = plug(&mut board, config, terminals, &memory)?;
+        let mut balloon = None;
+        if config.balloon {
+            let work = Box::new(|| reclaim::WORK.raise());
+            let new = Balloon::new(memory.clone(), given_back, config.return_free_memory, work);
+            balloon = Some(new.ok_or_else(too_little)?);
+        }
+        let devices = plug(&mut board, config, terminals, balloon.as_ref(), &memory)?;
         plug_disks(&mut board, disks, config.vcpus, &memory, ram)?;
         let shared = Arc::new(Shared::new(
             memory,
@@ -206,7 +219,11 @@ impl Run {
             tables: Mutex::new(None),
             overhead: Once::new(),
             devices,
+            balloon,
+            ram: ram.clone(),
+            dismantled: AtomicBool::new(false),
         });
+        run_memory.belongs_to(&run);
         // The run has them first: it frees them, whatever comes.
         let mut slot = run.tables.lock();
         let tables = slot.insert(tables);
@@ -245,6 +262,28 @@ impl Run {
     /// The virtio devices that it has beside its disks.
     pub fn devices(&self) -> &[&'static str] {
         &self.devices
+    }
+
+    /// How its guest gives memory back, if it can.
+    pub fn balloon(&self) -> Option<&Arc<Balloon>> {
+        self.balloon.as_ref()
+    }
+
+    /// The guest's memory.
+    pub fn ram(&self) -> &Arc<GuestRam> {
+        &self.ram
+    }
+
+    /// Changes its nested tables. `false` where it has come to its end.
+    pub fn with_tables(&self, change: impl FnOnce(&mut NestedTables)) -> bool {
+        let mut tables = self.tables.lock();
+        match &mut *tables {
+            Some(tables) if !self.dismantled.load(Ordering::SeqCst) => {
+                change(tables);
+                true
+            }
+            _ => false,
+        }
     }
 
     /// Starts the first vCPU; the others wait for it to start them.
@@ -306,6 +345,7 @@ impl Run {
 
     /// Takes the vCPUs, all of which rest, from the scheduler.
     pub fn dismantle(&self) {
+        self.dismantled.store(true, Ordering::SeqCst);
         let now = time::now().0;
         for entity in self.vcpus() {
             entity.payload().cancel_alarm();
@@ -345,6 +385,7 @@ async fn copy(memory: &GuestMemory, piece: &Piece<'_>) {
 /// follow, and then the SCSI controller.
 const RNG_SLOT: u8 = 1;
 const CONSOLE_SLOT: u8 = 2;
+const BALLOON_SLOT: u8 = 3;
 const FIRST_DISK_SLOT: u8 = 4;
 /// Entries of each queue of a disk or controller: a driver that can't use indirect descriptors needs one for each
 /// segment of a request, of which devices allow 318.
@@ -355,6 +396,7 @@ fn plug(
     board: &mut Board,
     config: &VmConfig,
     terminals: &Terminals,
+    balloon: Option<&Arc<Balloon>>,
     memory: &Arc<GuestMemory>,
 ) -> Result<Vec<&'static str>, StartError> {
     let mut devices = Vec::new();
@@ -371,6 +413,9 @@ fn plug(
     }
     if let Some(port) = &terminals.virtio {
         add(CONSOLE_SLOT, "virtio-console", Box::new(Console::new(port.clone())))?;
+    }
+    if let Some(balloon) = balloon {
+        add(BALLOON_SLOT, "virtio-balloon", Box::new(BalloonDevice::new(balloon.clone())))?;
     }
     Ok(devices)
 }

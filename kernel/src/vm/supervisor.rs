@@ -1,10 +1,9 @@
 //! The task of one VM: starts its runs, pauses them, ends them, and starts the next if that is called for.
 use super::disks;
-use super::ram::GuestRam;
+use super::ram::{self, GuestRam};
 use super::run::{Run, StartError};
 use super::table::{Status, Vm};
 use crate::cpu_loop::Runtime;
-use crate::memory::HEAP;
 use crate::time;
 use alloc::string::ToString;
 use alloc::sync::Arc;
@@ -40,7 +39,7 @@ async fn supervise(vm: &Arc<Vm>, timers: &Arc<Timers>) {
 async fn live(vm: &Arc<Vm>, timers: &Arc<Timers>) {
     vm.set_status(Status::Starting, None);
     log::info!("vm {}: starting", vm.config.name);
-    let free = HEAP.usage().free;
+    let free = ram::free();
     let Some(ram) = GuestRam::take(vm.config.memory).await else {
         return failed(vm, &StartError::Memory { needed: vm.config.memory, free });
     };
@@ -51,7 +50,9 @@ async fn live(vm: &Arc<Vm>, timers: &Arc<Timers>) {
             Ok(disks) => disks,
             Err(error) => return failed(vm, &error),
         };
-        let run = match Run::build(&vm.config, &ram, &vm.terminals, &vm.signal, disks).await {
+        let given_back = vm.given_back();
+        let run = Run::build(&vm.config, &ram, &vm.terminals, &vm.signal, disks, given_back).await;
+        let run = match run {
             Ok(run) => run,
             Err(error) => return failed(vm, &error),
         };

@@ -2,7 +2,7 @@
 use super::disks::FileDisks;
 use super::hardware::virtualization;
 use super::run::{Overhead, Run};
-use super::{seat, supervisor};
+use super::{ram, reclaim, seat, supervisor};
 use crate::cpu_loop::Runtime;
 use crate::memory::HEAP;
 use crate::time;
@@ -11,19 +11,25 @@ use alloc::collections::VecDeque;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use core::time::Duration;
 use executor::Signal;
 use mgmt::config::VmConfig;
-use mgmt::shell::node::{NodeError, Terminal, VcpuInfo, VcpuState, VmAction, VmInfo, VmState, VmSummary};
+use mgmt::shell::human::Size;
+use mgmt::shell::node::{
+    BalloonInfo, NodeError, Terminal, VcpuInfo, VcpuState, VmAction, VmInfo, VmState, VmSummary,
+};
 use spin::Mutex;
 use vmm::exit::ExitKind;
 use vmm::platform::{ConsoleOutput, OutputWatcher};
 use vmm::vcpu::Activity;
-use vmm::virtio::Port;
+use vmm::virtio::{Balloon, Port};
 
 /// Orders that wait for a VM's task; more are refused.
 const MOST_ORDERS: usize = 16;
+
+/// Bytes of memory that no VM is asked to do with less of, as in purevisor.toml.
+const LEAST: u64 = 16 << 20;
 
 /// What a VM is doing.
 pub type Status = VmState;
@@ -56,6 +62,8 @@ pub struct Vm {
     lived: AtomicBool,
     /// What its terminals cost, which it has in all its runs.
     console_cost: Overhead,
+    /// Bytes of its memory that the operator wants back.
+    given_back: AtomicU64,
 }
 
 /// Where an operator meets a VM.
@@ -109,6 +117,7 @@ impl Vm {
             notices: Mutex::new(VecDeque::new()),
             news,
             lived: AtomicBool::new(false),
+            given_back: AtomicU64::new(0),
         }
     }
 
@@ -254,7 +263,50 @@ impl Vm {
         let vcpus = vcpus.iter().map(vcpu_info).collect();
         let devices = run.as_ref().map_or(&[][..], |run| run.devices()).to_vec();
         let overhead = self.overhead().bytes();
-        VmInfo { summary, config: self.config.clone(), vcpus, overhead, devices }
+        let memory_now = run.as_ref().map_or(0, |run| run.ram().held());
+        let balloon = run.as_ref().and_then(|run| run.balloon()).map(|balloon| balloon_info(balloon));
+        VmInfo { summary, config: self.config.clone(), vcpus, overhead, devices, memory_now, balloon }
+    }
+
+    /// Bytes of its memory that the operator wants back.
+    pub fn given_back(&self) -> u64 {
+        self.given_back.load(Ordering::Relaxed)
+    }
+
+    /// Wants it to use no more than `bytes` of its memory. Whether its guest can be asked now.
+    fn set_memory(&self, bytes: u64) -> Result<bool, NodeError> {
+        let all = self.config.memory;
+        let no = |why: String| {
+            let what = alloc::format!("give {} {}", self.config.name, Size(bytes));
+            Err(NodeError::NotPossible { what, why })
+        };
+        if !self.config.balloon {
+            return no("its part of purevisor.toml has balloon = false".to_string());
+        }
+        if bytes > all {
+            return no(alloc::format!(
+                "it has {} in purevisor.toml, and no more until it is started anew with more there",
+                Size(all)
+            ));
+        }
+        if bytes < LEAST {
+            return no(alloc::format!("no guest runs in less than {}", Size(LEAST)));
+        }
+        let run = self.run();
+        let more = bytes.saturating_sub(all - self.given_back());
+        if run.is_some() && more > ram::free() {
+            return no(alloc::format!(
+                "that is {} more than now, and {} are free: stop another VM or give it less",
+                Size(more),
+                Size(ram::free())
+            ));
+        }
+        self.given_back.store(all - bytes, Ordering::Relaxed);
+        let balloon = run.as_ref().and_then(|run| run.balloon());
+        if let Some(balloon) = balloon {
+            balloon.set_target(all - bytes);
+        }
+        Ok(balloon.is_some_and(|balloon| balloon.has_driver()))
     }
 
     /// What it costs beside its guest's memory, if it runs.
@@ -272,6 +324,18 @@ impl Vm {
         // Its first vCPU runs the board's timers, and the UART's may have changed.
         run.shared.fabric.attention(0);
         Some(taken)
+    }
+}
+
+fn balloon_info(balloon: &Balloon) -> BalloonInfo {
+    let guest = balloon.statistics().unwrap_or_default();
+    BalloonInfo {
+        driver: balloon.has_driver(),
+        target: balloon.target(),
+        inflated: balloon.inflated(),
+        free: guest.free,
+        available: guest.available,
+        total: guest.total,
     }
 }
 
@@ -319,6 +383,7 @@ pub fn start(runtime: &Runtime, configs: &[VmConfig]) -> Vms {
     let news = Arc::new(Signal::new());
     let all: Vec<Arc<Vm>> =
         configs.iter().map(|config| Arc::new(Vm::new(config.clone(), news.clone()))).collect();
+    reclaim::spawn(runtime, all.clone());
     for vm in &all {
         supervisor::spawn(runtime, vm.clone());
         if !vm.config.autostart {
@@ -362,6 +427,11 @@ impl Vms {
     /// What all VMs that run cost beside their guests' memory.
     pub fn overhead(&self) -> Overhead {
         self.all.iter().fold(Overhead::default(), |sum, vm| sum + vm.overhead())
+    }
+
+    /// Sets how much of its memory a VM is to use. Whether its guest can be asked now.
+    pub fn set_memory(&self, name: &str, bytes: u64) -> Result<bool, NodeError> {
+        self.find(name)?.set_memory(bytes)
     }
 
     /// Gives an order to a VM.

@@ -3,6 +3,7 @@
 //! Between exits of the guest the CPU also does what is due for the node: timers, ready tasks. It leaves
 //! the guest for that when [`Host::attention`] says so, which every wake and timer of this CPU sets.
 use super::guest_cpu::GuestCpu;
+use super::passing;
 use super::seat::{self, Seat, kick, reschedule, scheduler};
 use crate::cpu::percpu::{self, PerCpu};
 use crate::cpu::registers::{disable_interrupts, enable_interrupts, rdtsc};
@@ -134,6 +135,7 @@ fn run(host: &ThisCpu<'_>, guest: &mut GuestCpu, seat: &Arc<Seat>) -> Reason {
     let reason = loop {
         // What comes from here on is seen before the next entry.
         cpu.attention.store(false, Ordering::SeqCst);
+        passing::pass(cpu, Some(guest));
         let now = time::now().0;
         host.runtime.expire(now);
         host.runtime.poll();

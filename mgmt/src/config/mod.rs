@@ -25,6 +25,8 @@
 //!   { source = "sata0", offset = "1G", size = "8G", bus = "virtio-blk", readonly = true },
 //!   { source = "file:data.img" },   # a copy of a file of the boot volume, in memory
 //! ]
+//! balloon = true              # a virtio-balloon, for 'vm memory'; default true
+//! return_free_memory = true   # what the guest does not use goes back to the node; default false
 //! rng = true                  # a virtio-rng; default true
 //! virtio_console = true       # a virtio-console beside the serial port; default false
 //! ```
@@ -64,7 +66,7 @@ pub use document::MAX_BYTES;
 pub use node::{Console, Node, OnIdle};
 use problem::Problems;
 pub use problem::{FILE, Problem};
-pub use value::{MAX_CMDLINE, MAX_CPU, MAX_NAME, MAX_PATH, normal_path};
+pub use value::{MAX_CMDLINE, MAX_CPU, MAX_NAME, MAX_PATH, normal_path, size};
 pub use vm::{MAX_VCPUS, Restart, VmConfig};
 
 use crate::nearest::nearest;

@@ -36,6 +36,7 @@ cap = 50
 affinity = [1]
 rng = false
 virtio_console = true
+return_free_memory = true
 "#;
 
 fn problems(file: &str) -> Vec<String> {
@@ -63,6 +64,8 @@ fn the_example_is_read_as_it_says() {
     assert!(debian.autostart && !bench.autostart);
     assert_eq!((bench.vcpus, bench.weight, bench.restart), (1, 100, Restart::Never));
     assert_eq!((bench.cap, bench.affinity.as_deref()), (Some(50), Some(&[1][..])));
+    assert_eq!((debian.balloon, debian.return_free_memory), (true, false), "by default");
+    assert!(bench.balloon && bench.return_free_memory);
     assert_eq!((debian.rng, debian.virtio_console), (true, false), "by default");
     assert_eq!((bench.rng, bench.virtio_console), (false, true));
     assert_eq!(config.files(), ["vmlinuz", "initrd.img", "data.img", "bench/vmlinuz"]);
@@ -96,6 +99,15 @@ fn every_problem_is_reported_with_its_line_and_what_is_allowed() {
             "purevisor.toml:11: unknown key virtio-console in [[vm]]; did you mean virtio_console?",
             "purevisor.toml:12: unknown section netwrok; allowed: [node], [console], [[vm]]",
         ]
+    );
+}
+
+#[test]
+fn free_memory_is_returned_by_the_balloon_alone() {
+    let file = vm("a").replace("\n\n", "\nballoon = false\nreturn_free_memory = true\n");
+    assert_eq!(
+        problems(&file),
+        ["purevisor.toml:1: return_free_memory = true with balloon = false; allowed: it needs the balloon"]
     );
 }
 

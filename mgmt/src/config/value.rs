@@ -103,6 +103,11 @@ pub(super) fn amount(value: &DeValue<'_>) -> Read<u64> {
     bytes(text(value, allowed)?).ok_or_else(|| Refused::new("is not a size", allowed))
 }
 
+/// A size in bytes as the file and the shell write it: `512M`, `2GiB`.
+pub fn size(text: &str) -> Option<u64> {
+    bytes(text)
+}
+
 fn bytes(text: &str) -> Option<u64> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);

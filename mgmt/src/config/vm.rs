@@ -2,7 +2,7 @@
 //! worse than nothing.
 
 use alloc::format;
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -40,6 +40,10 @@ pub struct VmConfig {
     pub restart: Restart,
     /// Its disks, in the order in which the guest finds them.
     pub disks: Vec<DiskConfig>,
+    /// Whether its guest can give memory back (virtio-balloon). Default true.
+    pub balloon: bool,
+    /// Whether memory that its guest does not use goes back to the node by itself. Default false.
+    pub return_free_memory: bool,
     /// Whether it has a virtio-rng: random numbers of the machine's. Default true.
     pub rng: bool,
     /// Whether it has a virtio-console, Linux's `hvc0`, beside its serial port. Default false.
@@ -93,8 +97,15 @@ impl VmConfig {
         let affinity = section.optional("affinity", value::cpus);
         let restart = section.optional("restart", value::word(&RESTART)).unwrap_or(Restart::Never);
         let disks = disk::read(&mut section);
+        let balloon = section.optional("balloon", value::boolean).unwrap_or(true);
+        let return_free_memory = section.optional("return_free_memory", value::boolean).unwrap_or(false);
         let rng = section.optional("rng", value::boolean).unwrap_or(true);
         let virtio_console = section.optional("virtio_console", value::boolean).unwrap_or(false);
+        if return_free_memory && !balloon {
+            section.conflict(
+                "return_free_memory = true with balloon = false; allowed: it needs the balloon".to_string(),
+            );
+        }
         if let Some(cap) = cap
             && cap > 100 * vcpus
         {
@@ -118,6 +129,8 @@ impl VmConfig {
                 affinity,
                 restart,
                 disks,
+                balloon,
+                return_free_memory,
                 rng,
                 virtio_console,
             }),

@@ -15,6 +15,8 @@ pub(super) enum Arg {
     Vm,
     /// The name of a disk, required.
     Disk,
+    /// A size such as 512M, required.
+    Size,
     /// A word that may be given.
     Flag(&'static str),
     /// A number that may be given.
@@ -30,6 +32,8 @@ pub(super) struct Given<'l> {
     pub vm: &'l str,
     /// For [`Arg::Disk`]; likewise of a disk.
     pub disk: &'l str,
+    /// For [`Arg::Size`], in bytes.
+    pub size: u64,
     /// For [`Arg::Flag`].
     pub flag: bool,
     /// For [`Arg::Count`].
@@ -94,6 +98,7 @@ impl Command {
         for arg in self.args {
             usage.push_str(&match arg {
                 Arg::Vm | Arg::Disk => " NAME".into(),
+                Arg::Size => " SIZE".into(),
                 Arg::Flag(flag) => format!(" [{flag}]"),
                 Arg::Count => " [N]".into(),
                 Arg::Topic => " [COMMAND]".into(),
@@ -160,6 +165,14 @@ pub(super) static COMMANDS: &[Command] = &[
         help: "let a paused VM go on",
         more: "",
         run: |node, given, out| vm::control(node, given, VmAction::Resume, "goes on", out),
+    },
+    Command {
+        words: &["vm", "memory"],
+        args: &[Arg::Vm, Arg::Size],
+        help: "ask a VM's guest to use no more than SIZE of its memory, or more again",
+        more: "SIZE is a number and K, M, G or T: 256M. The guest gives the rest back as far as it can; 'vm info'\n\
+               shows how far it is. It needs a driver for virtio-balloon.",
+        run: vm::memory,
     },
     Command {
         words: &["vm", "console"],

@@ -38,7 +38,7 @@ fn offer(done: &[&str], node: &dyn Node, candidates: &mut Vec<String>) {
                     Arg::Flag(flag) if !given.contains(flag) => candidates.push(flag.to_string()),
                     // `help` itself is a command: one level of it is enough.
                     Arg::Topic if given.first() != Some(&"help") => offer(given, node, candidates),
-                    Arg::Vm | Arg::Disk | Arg::Flag(_) | Arg::Count | Arg::Topic => {}
+                    Arg::Vm | Arg::Disk | Arg::Size | Arg::Flag(_) | Arg::Count | Arg::Topic => {}
                 }
             }
         }

@@ -91,6 +91,7 @@ enum Wrong {
     UnknownVm { vm: String, known: Vec<String> },
     NoDisk { known: Vec<String>, usage: String },
     UnknownDisk { disk: String, known: Vec<String> },
+    NoSize { word: Option<String>, usage: String },
     Surplus { word: String, meant: Option<&'static str>, usage: String },
 }
 
@@ -125,6 +126,10 @@ impl fmt::Display for Wrong {
                     None => f.write_str("; 'disk list' shows those that are"),
                 }
             }
+            Self::NoSize { word: None, usage } => write!(f, "how much? usage: {usage}; such as 256M"),
+            Self::NoSize { word: Some(word), usage } => {
+                write!(f, "{} is no size; usage: {usage}; such as 256M or 2G", quoted(word))
+            }
             Self::Surplus { word, meant, usage } => {
                 write!(f, "{} does not belong there", quoted(word))?;
                 if let Some(meant) = meant {
@@ -145,6 +150,7 @@ fn arguments<'l>(command: &Command, words: &'l [&'l str], node: &dyn Node) -> Re
     }
     let mut vm = None;
     let mut disk = None;
+    let mut size = None;
     for word in words {
         let flag = command.args.iter().any(|arg| matches!(arg, Arg::Flag(flag) if flag == word));
         let count = word.parse().ok().filter(|_| command.args.contains(&Arg::Count));
@@ -152,6 +158,8 @@ fn arguments<'l>(command: &Command, words: &'l [&'l str], node: &dyn Node) -> Re
             vm = Some(*word);
         } else if command.args.contains(&Arg::Disk) && disk.is_none() {
             disk = Some(*word);
+        } else if command.args.contains(&Arg::Size) && size.is_none() {
+            size = Some(*word);
         } else if flag && !given.flag {
             given.flag = true;
         } else if count.is_some() && given.count.is_none() {
@@ -159,7 +167,7 @@ fn arguments<'l>(command: &Command, words: &'l [&'l str], node: &dyn Node) -> Re
         } else {
             let flags = command.args.iter().filter_map(|arg| match arg {
                 Arg::Flag(flag) => Some(*flag),
-                Arg::Vm | Arg::Disk | Arg::Count | Arg::Topic => None,
+                Arg::Vm | Arg::Disk | Arg::Size | Arg::Count | Arg::Topic => None,
             });
             let meant = nearest(word, flags).filter(|_| !flag);
             return Err(Wrong::Surplus { word: (*word).into(), meant, usage: command.usage() });
@@ -184,6 +192,10 @@ fn arguments<'l>(command: &Command, words: &'l [&'l str], node: &dyn Node) -> Re
             }
             Some(disk) => given.disk = disk,
         }
+    }
+    if command.args.contains(&Arg::Size) {
+        let wrong = || Wrong::NoSize { word: size.map(String::from), usage: command.usage() };
+        given.size = size.and_then(crate::config::size).ok_or_else(wrong)?;
     }
     Ok(given)
 }

@@ -22,6 +22,9 @@ pub trait Node {
     fn vm(&self, name: &str) -> Result<VmInfo, NodeError>;
     /// Begins to do this to a VM.
     fn control(&mut self, vm: &str, action: VmAction) -> Result<(), NodeError>;
+    /// Asks a VM's guest to use no more than `bytes` of its memory. Whether the guest can be asked now: it may have
+    /// no driver for its balloon, or none yet; then it is asked when it has.
+    fn set_memory(&mut self, vm: &str, bytes: u64) -> Result<bool, NodeError>;
     /// All physical CPUs that run, by number.
     fn cpus(&self) -> Vec<CpuInfo>;
     /// Where the memory is.
@@ -146,6 +149,25 @@ pub struct VmInfo {
     pub overhead: u64,
     /// The devices that it has beside those that every VM has, and its disks. Empty if the VM is not alive.
     pub devices: Vec<&'static str>,
+    /// Bytes of the node's memory that its guest has now; 0 if it is not alive.
+    pub memory_now: u64,
+    /// Its balloon, if it is alive and has one.
+    pub balloon: Option<BalloonInfo>,
+}
+
+/// The balloon of a VM, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BalloonInfo {
+    /// The guest has a driver for it.
+    pub driver: bool,
+    /// What the operator wants in it.
+    pub target: u64,
+    /// What is in it.
+    pub inflated: u64,
+    /// What the guest last said of its memory: unused, available without swapping, and all.
+    pub free: Option<u64>,
+    pub available: Option<u64>,
+    pub total: Option<u64>,
 }
 
 /// A PCI function.

@@ -20,6 +20,7 @@ pub(crate) struct TestNode {
     pub log: Vec<LogEntry>,
     pub cpus: Vec<CpuInfo>,
     pub disk_reads: u64,
+    pub balloon: BalloonInfo,
 }
 
 pub(crate) fn summary(name: &str, state: VmState) -> VmSummary {
@@ -65,6 +66,7 @@ impl TestNode {
             log: log.collect(),
             cpus: vec![cpu],
             disk_reads: 1234,
+            balloon: BalloonInfo::default(),
         }
     }
 
@@ -106,9 +108,11 @@ impl Node for TestNode {
             exits: vec![("CPUID".into(), 100), ("HLT".into(), 300), ("VMMCALL".into(), 0)],
         };
         let vcpus = if summary.state.is_alive() { vec![vcpu.clone(), vcpu] } else { Vec::new() };
+        let memory_now = if summary.state.is_alive() { summary.memory - self.balloon.inflated } else { 0 };
+        let balloon = summary.state.is_alive().then_some(self.balloon);
         let devices =
             if summary.state.is_alive() { vec!["virtio-rng", "virtio-console"] } else { Vec::new() };
-        Ok(VmInfo { summary, config, vcpus, overhead: 300 << 10, devices })
+        Ok(VmInfo { summary, config, vcpus, overhead: 300 << 10, devices, memory_now, balloon })
     }
 
     fn control(&mut self, vm: &str, action: VmAction) -> Result<(), NodeError> {
@@ -118,6 +122,16 @@ impl Node for TestNode {
         }
         self.orders.push(format!("{action} {vm}"));
         Ok(())
+    }
+
+    fn set_memory(&mut self, vm: &str, bytes: u64) -> Result<bool, NodeError> {
+        self.find(vm)?;
+        if bytes > 512 << 20 {
+            let what = format!("give {vm} that");
+            return Err(NodeError::NotPossible { what, why: "it has less".into() });
+        }
+        self.orders.push(format!("memory {vm} {bytes}"));
+        Ok(self.balloon.driver)
     }
 
     fn cpus(&self) -> Vec<CpuInfo> {
@@ -374,6 +388,65 @@ fn help_covers_every_command() {
     assert_eq!(answer("?"), all);
     assert!(answer("help vm").contains("vm list") && !answer("help vm").contains("poweroff"));
     assert_eq!(answer("help nothing"), "no command \"nothing\"; 'help' lists all\n");
+}
+
+#[test]
+fn the_memory_of_a_vm_is_set_by_its_size() {
+    let mut node = TestNode::new();
+    node.balloon.driver = true;
+    let answer = |node: &mut TestNode, line| {
+        let mut out = String::new();
+        run(line, node, &mut out).unwrap();
+        out
+    };
+    assert_eq!(answer(&mut node, "vm memory debian 256M"), "debian is to use 256 MiB of 512 MiB.\n");
+    node.balloon.driver = false;
+    assert_eq!(
+        answer(&mut node, "vm memory debian 512MiB"),
+        "debian is to use 512 MiB of 512 MiB, and is asked to when its guest has loaded a driver for its balloon \
+         (Linux: virtio_balloon).\n"
+    );
+    let off = answer(&mut node, "vm memory web 64M");
+    assert_eq!(off, "web is to use 64 MiB of 512 MiB, and is asked to when it has started.\n");
+    assert_eq!(node.orders, ["memory debian 268435456", "memory debian 536870912", "memory web 67108864"]);
+    for (wrong, says) in [
+        ("vm memory debian", "how much? usage: vm memory NAME SIZE; such as 256M\n"),
+        ("vm memory debian 256", "\"256\" is no size; usage: vm memory NAME SIZE; such as 256M or 2G\n"),
+        ("vm memory debian -1G", "\"-1G\" is no size; usage: vm memory NAME SIZE; such as 256M or 2G\n"),
+        ("vm memory debian 1G", "cannot give debian that: it has less\n"),
+        ("vm memory 256M", "there is no VM \"256M\"; 'vm list' shows those that are\n"),
+        ("vm memory debian 256M 1", "\"1\" does not belong there; usage: vm memory NAME SIZE\n"),
+    ] {
+        assert_eq!(answer(&mut node, wrong), says, "{wrong}");
+    }
+}
+
+#[test]
+fn what_a_guest_gave_back_is_shown() {
+    let info = |balloon| {
+        let mut node = TestNode::new();
+        node.balloon = balloon;
+        let mut out = String::new();
+        run("vm info debian", &mut node, &mut out).unwrap();
+        out
+    };
+    let plain = info(BalloonInfo::default());
+    assert!(plain.contains("memory    512 MiB, and 300 KiB for") && !plain.contains("balloon"), "{plain}");
+    let mib = 1 << 20;
+    let balloon = BalloonInfo {
+        driver: true,
+        target: 256 * mib,
+        inflated: 128 * mib,
+        free: Some(90 * mib),
+        available: Some(100 * mib),
+        total: Some(469 * mib),
+    };
+    let some = info(balloon);
+    assert!(some.contains("memory    512 MiB, of which it has 384 MiB now, and 300 KiB for"), "{some}");
+    assert!(some.contains("balloon   128 MiB of 256 MiB\n"), "{some}");
+    assert!(some.contains("guest     90 MiB of 469 MiB unused, 100 MiB available, as it says\n"), "{some}");
+    let none = info(BalloonInfo { target: 256 * mib, ..BalloonInfo::default() });
+    assert!(none.contains("balloon   0 B of 256 MiB; its guest has no driver for it\n"), "{none}");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use core::fmt;
 use super::command::{Failure, Given, Next};
 use super::human::{Count, Share, Size, Span};
 use super::machine::on_one_line;
-use super::node::{Node, Terminal, VmAction, VmInfo};
+use super::node::{BalloonInfo, Node, Terminal, VmAction, VmInfo};
 use super::table::Table;
 use crate::config::DiskConfig;
 
@@ -55,6 +55,26 @@ pub(super) fn control(
     Ok(Next::Prompt)
 }
 
+/// `vm memory NAME SIZE`.
+pub(super) fn memory(
+    node: &mut dyn Node,
+    given: &Given<'_>,
+    out: &mut dyn fmt::Write,
+) -> Result<Next, Failure> {
+    let can_be_asked = node.set_memory(given.vm, given.size)?;
+    let info = node.vm(given.vm)?;
+    write!(out, "{} is to use {} of {}", given.vm, Size(given.size), Size(info.config.memory))?;
+    match (info.summary.state.is_alive(), can_be_asked) {
+        (_, true) => writeln!(out, ".")?,
+        (true, false) => writeln!(
+            out,
+            ", and is asked to when its guest has loaded a driver for its balloon (Linux: virtio_balloon)."
+        )?,
+        (false, false) => writeln!(out, ", and is asked to when it has started.")?,
+    }
+    Ok(Next::Prompt)
+}
+
 /// `vm console NAME [hvc0]`.
 pub(super) fn console(_: &mut dyn Node, given: &Given<'_>, _: &mut dyn fmt::Write) -> Result<Next, Failure> {
     let terminal = if given.flag { Terminal::Virtio } else { Terminal::Serial };
@@ -87,7 +107,27 @@ fn state(info: &VmInfo, out: &mut dyn fmt::Write) -> fmt::Result {
     }
     writeln!(out, "restarts  {}", vm.restarts)?;
     writeln!(out, "CPU time  {}", Span(vm.cpu_time))?;
-    writeln!(out, "memory    {}, and {} for tables and devices", Size(vm.memory), Size(info.overhead))
+    write!(out, "memory    {}", Size(vm.memory))?;
+    if info.memory_now < vm.memory && vm.state.is_alive() {
+        write!(out, ", of which it has {} now", Size(info.memory_now))?;
+    }
+    writeln!(out, ", and {} for tables and devices", Size(info.overhead))?;
+    info.balloon.as_ref().map_or(Ok(()), |info| balloon(info, out))
+}
+
+/// What the guest has given back because it was asked to, and what it says of the rest.
+fn balloon(info: &BalloonInfo, out: &mut dyn fmt::Write) -> fmt::Result {
+    if info.target > 0 || info.inflated > 0 {
+        let driver = if info.driver { "" } else { "; its guest has no driver for it" };
+        writeln!(out, "balloon   {} of {}{driver}", Size(info.inflated), Size(info.target))?;
+    }
+    match (info.free, info.available, info.total) {
+        (Some(free), Some(available), Some(total)) => {
+            let (free, available, total) = (Size(free), Size(available), Size(total));
+            writeln!(out, "guest     {free} of {total} unused, {available} available, as it says")
+        }
+        _ => Ok(()),
+    }
 }
 
 fn configuration(info: &VmInfo, out: &mut dyn fmt::Write) -> fmt::Result {

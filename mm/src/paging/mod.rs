@@ -153,6 +153,30 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
         Ok(cleared)
     }
 
+    /// Unmaps the one page of this size that `input` is mapped by, and leaves all tables where they are, so that mapping
+    /// it again takes no frame and cannot fail, and copies of tables above stay true. Whether it was mapped so.
+    ///
+    /// The caller makes every CPU that may use these tables forget the page before what it maps is used for something
+    /// else.
+    pub fn unmap_page(&mut self, input: F::Input, size: PageSize) -> bool {
+        let Some(number) = input.number() else { return false };
+        let mut table = self.root;
+        for level in (1..=LEVELS).rev() {
+            match self.decode(table, level, number) {
+                Entry::Absent => return false,
+                Entry::Table(next, _) => table = next,
+                Entry::Page(..) => {
+                    let found = PageSize::at_level(level) == Some(size);
+                    if found {
+                        write(&self.memory, table, index(number, level), 0);
+                    }
+                    return found;
+                }
+            }
+        }
+        false
+    }
+
     /// Changes the rights of a range, all of which is mapped, splitting pages that reach beyond it. Memory
     /// types stay. The caller invalidates the range in every TLB afterwards.
     pub fn protect(&mut self, input: F::Input, bytes: u64, rights: Rights) -> Result<(), PagingError> {

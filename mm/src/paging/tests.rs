@@ -266,6 +266,25 @@ fn a_freed_range_can_be_mapped_with_large_pages_again() {
 }
 
 #[test]
+fn one_page_is_unmapped_and_its_tables_stay() {
+    let mut tables = Tables::new();
+    let mut table = host(&mut tables);
+    map_rw(&mut table, HIGH, 0, HUGE_PAGE).unwrap();
+    map_rw(&mut table, HIGH + HUGE_PAGE, HUGE_PAGE, LARGE_PAGE).unwrap();
+    let large = Hva::new(HIGH + HUGE_PAGE + 5 * PAGE);
+    assert!(!table.unmap_page(large, PageSize::Small) && !table.unmap_page(large, PageSize::Huge));
+    assert!(!table.unmap_page(Hva::new(HIGH), PageSize::Large), "a part of a larger page");
+    assert!(!table.unmap_page(Hva::new(HIGH + 2 * HUGE_PAGE), PageSize::Large), "nothing is there");
+    assert_eq!(pages(&table).len(), 2);
+    assert!(table.unmap_page(large, PageSize::Large) && !table.unmap_page(large, PageSize::Large));
+    assert_eq!(pages(&table).len(), 1);
+    // Its table is there still: no frame is needed.
+    table.memory.limit = table.memory.frames.len();
+    map_rw(&mut table, HIGH + HUGE_PAGE, 7 * LARGE_PAGE, LARGE_PAGE).unwrap();
+    assert_eq!(table.translate(large).unwrap().output, Hpa::new(7 * LARGE_PAGE + 5 * PAGE));
+}
+
+#[test]
 fn rights_are_what_every_level_grants() {
     let mut tables = Tables::new();
     let mut table = host(&mut tables);

@@ -11,6 +11,7 @@
 //! | `debian` | a Debian on a disk: log-in, what it wrote after restarts and a loss of power, all queues verified by fio |
 //! | `scsi` | what sg3-utils and Linux find of virtio-scsi |
 //! | `faults` | drives that fail, or hold commands, while a guest uses them; and go on when that is over |
+//! | `memory` | memory that guests give back, and touch again |
 //! | `guests` | Debian guests: what they see, how they end, what the operator does to them |
 //! | `console` | attaching, history, editing |
 //! | `failures` | what the kernel reports of its own mistakes |
@@ -47,6 +48,7 @@ mod guests;
 mod hostile;
 mod loader;
 mod machines;
+mod memory;
 mod scsi;
 mod shares;
 mod without_vms;

@@ -47,7 +47,7 @@ impl<R: Registers, B: Bus> Machine<'_, R, B> {
     fn part(&self, linear: u64, len: usize, kind: AccessKind) -> Result<Part, Stop> {
         let access = Access { kind, implicit_supervisor: false };
         let gpa = translate(self.registers, self.memory, Gva::new(linear), access)?;
-        Ok(Part { gpa, len, ram: self.memory.host(gpa).is_some() })
+        Ok(Part { gpa, len, ram: self.memory.is_ram(gpa) })
     }
 
     /// Finds `size` (1 to 16) bytes.

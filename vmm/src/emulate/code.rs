@@ -4,7 +4,7 @@ use crate::cpu::{Cr4, Exception, Registers, SegmentRegister};
 use crate::memory::{Access, GuestMemory, translate, translate_code};
 use core::fmt;
 use iced_x86::{Decoder, DecoderError, DecoderOptions, Instruction};
-use mm::addr::{Gva, PAGE};
+use mm::addr::{Gpa, Gva, PAGE};
 
 /// An instruction has at most 15 bytes (APM vol. 3, 1.1).
 const LONGEST: usize = 15;
@@ -106,6 +106,16 @@ pub(super) fn fetch_page<R: Registers>(
 ) -> Result<Code, Stop> {
     let (linear, room) = position(registers, mode, 0)?;
     let gpa = translate_code(registers, memory, Gva::new(linear))?;
+    match memory.fetch_16(gpa) {
+        Some(bytes) => Ok(Code { bytes, len: LONGEST.min(room as usize) as u8 }),
+        None => fetch_fewer(memory, gpa, room),
+    }
+}
+
+/// At the end of a page, or where there is no RAM, or none at the moment.
+#[cold]
+#[inline(never)]
+fn fetch_fewer(memory: &GuestMemory, gpa: Gpa, room: u64) -> Result<Code, Stop> {
     let Ok((bytes, len)) = memory.fetch(gpa) else {
         return Err(Stop::Unsupported("the code is not in RAM"));
     };

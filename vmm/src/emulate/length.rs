@@ -114,7 +114,7 @@ pub fn instruction_length<R: Registers>(
     let (bytes, len) = named.plain();
     if registers.in_64_bit_code()
         && let Ok(gpa) = translate_code(registers, memory, Gva::new(registers.rip()))
-        && let Ok(([a, b, c, ..], 16)) = memory.fetch(gpa)
+        && let Some([a, b, c, ..]) = memory.fetch_16(gpa)
         && u32::from_le_bytes([a, b, c, 0]) & ((1 << (8 * len)) - 1) == bytes
         && is_canonical(registers, registers.rip())
     {

@@ -184,7 +184,7 @@ pub(super) fn try_move<R: Registers, B: Bus>(
         && gpa.is_aligned(decoded.size as u64)
         && fault.write == writes;
     let whole = decoded.len <= code.len();
-    if !whole || !same_place || fault.page_walk || fault.fetch || memory.host(gpa).is_some() {
+    if !whole || !same_place || fault.page_walk || fault.fetch || memory.is_ram(gpa) {
         return None;
     }
     let (size, width) = (decoded.size, decoded.size as u8);

@@ -1,7 +1,8 @@
 //! Guest-physical memory.
 #![allow(unsafe_code)] // Guest memory is reached by volatile copies through raw pointers, here only.
 
-use alloc::boxed::Box;
+use super::chunks::{Backing, Chunks, Slot};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::arch::asm;
 use core::fmt;
@@ -41,6 +42,12 @@ impl Layout {
     /// The legacy video window: 0xA0000 to 0xC0000.
     pub const VIDEO: core::ops::Range<u64> = 0xa_0000..0xc_0000;
 
+    /// Whether `gpa` is in the hole, where no layout has RAM.
+    #[inline(always)]
+    pub const fn is_hole(gpa: Gpa) -> bool {
+        gpa.get().wrapping_sub(Self::HOLE) < Self::HIGH - Self::HOLE
+    }
+
     /// For `bytes` of RAM, a multiple of 2 MiB.
     pub const fn new(bytes: u64) -> Self {
         if bytes <= Self::HOLE {
@@ -59,8 +66,12 @@ pub struct GuestMemory {
     /// Where host-physical memory is mapped.
     direct_map: Hva,
     /// Host memory of each 2 MiB of RAM, the high part right after the low part.
-    chunks: Box<[Hpa]>,
+    pub(super) table: Arc<[Slot]>,
     layout: Layout,
+    /// The same chunks, for making them go and come.
+    pub(super) chunks: Arc<Chunks>,
+    /// Where chunks come from that are not there; without it all are there for good.
+    pub(super) backing: Option<Arc<dyn Backing>>,
 }
 
 // SAFETY: the chunks are owned for as long as the value lives (contract of `new`), and all accesses
@@ -76,13 +87,27 @@ impl GuestMemory {
     /// Each chunk is 2 MiB of memory, aligned to 2 MiB, mapped writable at `direct_map` plus its
     /// address, that nothing but this guest uses while the value lives.
     pub unsafe fn new(direct_map: Hva, chunks: Vec<Hpa>) -> Self {
-        let layout = Layout::new(chunks.len() as u64 * LARGE_PAGE);
-        Self { direct_map, chunks: chunks.into_boxed_slice(), layout }
+        // SAFETY: the caller's.
+        unsafe { Self::with_backing(direct_map, Arc::new(Chunks::new(chunks)), None) }
+    }
+
+    /// A guest's RAM whose chunks can go and come.
+    ///
+    /// # Safety
+    /// As for [`Self::new`], of the chunks that are there and of those that `backing` gives. What [`Self::release`]
+    /// returned is not used for anything else before nobody can reach it any more ([`super::chunks`]).
+    pub unsafe fn with_backing(
+        direct_map: Hva,
+        chunks: Arc<Chunks>,
+        backing: Option<Arc<dyn Backing>>,
+    ) -> Self {
+        let table = chunks.table().clone();
+        Self { direct_map, layout: Layout::new(table.len() as u64 * LARGE_PAGE), table, chunks, backing }
     }
 
     /// Bytes of RAM.
     pub fn bytes(&self) -> u64 {
-        self.chunks.len() as u64 * LARGE_PAGE
+        self.table.len() as u64 * LARGE_PAGE
     }
 
     /// Where the RAM lies.
@@ -91,33 +116,54 @@ impl GuestMemory {
     }
 
     /// The chunks with the guest-physical address of each, for building the second-level page tables.
-    pub fn chunks(&self) -> impl Iterator<Item = (Gpa, Hpa)> + '_ {
-        let low = (self.layout.low_end / LARGE_PAGE) as usize;
-        self.chunks.iter().enumerate().map(move |(i, &hpa)| {
-            let gpa =
-                if i < low { i as u64 * LARGE_PAGE } else { Layout::HIGH + (i - low) as u64 * LARGE_PAGE };
-            (Gpa::new(gpa), hpa)
-        })
+    pub fn chunks(&self) -> impl Iterator<Item = (Gpa, Option<Hpa>)> + '_ {
+        self.chunks.places().enumerate().map(|(index, place)| (self.chunk_start(index), place))
     }
 
-    /// Host-physical address of a guest-physical one, if it is RAM. Contiguous up to the end of its
-    /// 2 MiB chunk, or of the RAM below or above the video window.
-    #[inline]
-    pub fn host(&self, gpa: Gpa) -> Option<Hpa> {
+    /// Whether `gpa` is RAM.
+    #[inline(always)]
+    pub fn is_ram(&self, gpa: Gpa) -> bool {
+        // What is asked for most often is a device.
+        !Layout::is_hole(gpa) && self.index(gpa).is_some()
+    }
+
+    /// Which chunk `gpa` is in, if it is RAM.
+    #[inline(always)]
+    pub(super) fn index(&self, gpa: Gpa) -> Option<usize> {
         let a = gpa.get();
-        let index = if a < self.layout.low_end {
+        Some(if a < self.layout.low_end {
             // One compare: the video window is the only range whose address divided by its size is 5.
             if a >> 17 == 5 {
                 return None;
             }
-            a / LARGE_PAGE
+            (a / LARGE_PAGE) as usize
         } else if a >= Layout::HIGH && a < self.layout.high_end {
-            (a - Layout::HIGH + self.layout.low_end) / LARGE_PAGE
+            ((a - Layout::HIGH + self.layout.low_end) / LARGE_PAGE) as usize
         } else {
             return None;
-        };
-        let chunk = self.chunks.get(index as usize)?;
-        Some(*chunk + gpa.offset_in(LARGE_PAGE))
+        })
+    }
+
+    /// Host-physical address of a guest-physical one, if it is RAM. Contiguous up to the end of its
+    /// 2 MiB chunk, or of the RAM below or above the video window. Good for as long as [`super::chunks`] says. A chunk
+    /// that is not there comes back; `None` also where the host has no memory for it.
+    #[inline]
+    pub fn host(&self, gpa: Gpa) -> Option<Hpa> {
+        self.place(gpa).or_else(|| self.host_of_absent(gpa))
+    }
+
+    /// As [`Self::host`], for ways that are short because they call nobody: `None` also where the chunk is not there.
+    #[inline(always)]
+    pub(super) fn place(&self, gpa: Gpa) -> Option<Hpa> {
+        let chunk = self.table.get(self.index(gpa)?)?.get()?;
+        Some(chunk + gpa.offset_in(LARGE_PAGE))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn host_of_absent(&self, gpa: Gpa) -> Option<Hpa> {
+        let chunk = self.bring(self.index(gpa)?)?;
+        Some(chunk + gpa.offset_in(LARGE_PAGE))
     }
 
     /// As [`Self::host`], with the number of bytes that lie one behind the other from there on.
@@ -209,6 +255,17 @@ impl GuestMemory {
         Ok(self.atomic_u64(gpa)?.load(Ordering::Relaxed))
     }
 
+    /// As [`Self::load_u64`], if it can be had at once: not where its chunk is not there.
+    #[inline(always)]
+    pub(super) fn load_present(&self, gpa: Gpa) -> Option<u64> {
+        if !gpa.is_aligned(8) {
+            return None;
+        }
+        let pointer: *const u64 = self.pointer(self.place(gpa)?).cast();
+        // SAFETY: eight bytes of guest RAM, aligned; volatile, since the guest may change them.
+        Some(unsafe { pointer.read_volatile() })
+    }
+
     /// Where an aligned 64-bit value lies, for reading it often.
     ///
     /// # Errors
@@ -219,10 +276,10 @@ impl GuestMemory {
         Ok(Word(if a < self.layout.low_end { a } else { a - Layout::HIGH + self.layout.low_end }))
     }
 
-    /// As [`Self::load_u64`], without the search; `None` where the word is another guest's.
+    /// As [`Self::load_u64`], without the search; `None` where the word is another guest's, or not there.
     #[inline(always)]
     pub fn load_word(&self, word: Word) -> Option<u64> {
-        let chunk = *self.chunks.get((word.0 / LARGE_PAGE) as usize)?;
+        let chunk = self.table.get((word.0 / LARGE_PAGE) as usize)?.get()?;
         let host = chunk + word.0 % LARGE_PAGE;
         let pointer: *const u64 = (self.direct_map + host.get()).as_mut_ptr::<u64>();
         // SAFETY: eight bytes within a chunk of guest RAM, which are aligned, since `word` made sure that
@@ -301,16 +358,33 @@ impl GuestMemory {
     /// Up to 16 bytes of code at `gpa` that lie in its page, and how many they are.
     #[inline]
     pub fn fetch(&self, gpa: Gpa) -> Result<([u8; 16], usize), NotRam> {
-        let room = (mm::addr::PAGE - gpa.offset_in(mm::addr::PAGE)) as usize;
-        let mut bytes = [0u8; 16];
-        if room >= 16 {
-            let pointer = self.within_page(gpa, 16)?.cast::<u64>();
-            // SAFETY: sixteen bytes of guest RAM; volatile and unaligned-tolerant on x86.
-            let (low, high) = unsafe { (read_unaligned(pointer), read_unaligned(pointer.add(1))) };
-            bytes[..8].copy_from_slice(&low.to_le_bytes());
-            bytes[8..].copy_from_slice(&high.to_le_bytes());
-            return Ok((bytes, 16));
+        match self.fetch_16(gpa) {
+            Some(bytes) => Ok((bytes, 16)),
+            None => self.fetch_fewer(gpa),
         }
+    }
+
+    /// 16 bytes of code that lie in one page, if they can be had at once.
+    #[inline(always)]
+    pub(crate) fn fetch_16(&self, gpa: Gpa) -> Option<[u8; 16]> {
+        if mm::addr::PAGE - gpa.offset_in(mm::addr::PAGE) < 16 {
+            return None;
+        }
+        let pointer = self.pointer(self.place(gpa)?).cast::<u64>();
+        // SAFETY: sixteen bytes of guest RAM; volatile and unaligned-tolerant on x86.
+        let (low, high) = unsafe { (read_unaligned(pointer), read_unaligned(pointer.add(1))) };
+        let mut bytes = [0u8; 16];
+        bytes[..8].copy_from_slice(&low.to_le_bytes());
+        bytes[8..].copy_from_slice(&high.to_le_bytes());
+        Some(bytes)
+    }
+
+    /// At the end of a page, or in a chunk that is not there.
+    #[cold]
+    #[inline(never)]
+    fn fetch_fewer(&self, gpa: Gpa) -> Result<([u8; 16], usize), NotRam> {
+        let room = ((mm::addr::PAGE - gpa.offset_in(mm::addr::PAGE)) as usize).min(16);
+        let mut bytes = [0u8; 16];
         self.read(gpa, &mut bytes[..room])?;
         Ok((bytes, room))
     }
@@ -386,13 +460,56 @@ unsafe fn fill_zero(to: *mut u8, len: usize) {
 pub mod on_heap {
     use super::*;
     use alloc::alloc::{Layout as HeapLayout, alloc_zeroed, dealloc};
-    use alloc::sync::Arc;
+    use alloc::collections::BTreeMap;
+    use core::sync::atomic::AtomicUsize;
+    use spin::Mutex;
 
     /// Owns the memory behind a [`GuestMemory`].
     pub struct HeapMemory {
         memory: Arc<GuestMemory>,
         block: *mut u8,
         layout: HeapLayout,
+        /// Where the spare part begins.
+        spare: Hpa,
+    }
+
+    /// A host whose guest's memory can go and come: what it has free, and what it has mapped.
+    pub struct Lender {
+        block: Hva,
+        /// Chunks that are nobody's.
+        pub free: Mutex<Vec<Hpa>>,
+        /// The second-level tables.
+        pub mapped: Mutex<BTreeMap<Gpa, Hpa>>,
+        /// How often there was no chunk left.
+        pub exhausted: AtomicUsize,
+    }
+
+    impl Backing for Lender {
+        fn take(&self) -> Option<Hpa> {
+            let chunk = self.free.lock().pop()?;
+            let pointer = (self.block + chunk.get()).as_mut_ptr();
+            // SAFETY: a chunk of the block, which is nobody's.
+            unsafe { fill_zero(pointer, LARGE_PAGE as usize) };
+            Some(chunk)
+        }
+
+        fn give_back(&self, chunk: Hpa) {
+            self.free.lock().push(chunk);
+        }
+
+        fn map(&self, gpa: Gpa, chunk: Hpa) {
+            let before = self.mapped.lock().insert(gpa, chunk);
+            assert!(before.is_none_or(|before| before == chunk), "{gpa} was mapped elsewhere");
+        }
+
+        fn unmap(&self, gpa: Gpa) -> bool {
+            assert!(self.mapped.lock().remove(&gpa).is_some(), "{gpa} was not mapped");
+            true
+        }
+
+        fn exhausted(&self) {
+            self.exhausted.fetch_add(1, Ordering::SeqCst);
+        }
     }
 
     impl HeapMemory {
@@ -413,12 +530,36 @@ pub mod on_heap {
             let chunks = (0..count as u64).rev().map(|i| Hpa::new(i * LARGE_PAGE)).collect();
             // SAFETY: the block is that many chunks, aligned, and owned until `drop`.
             let memory = unsafe { GuestMemory::new(Hva::from_ptr(block), chunks) };
-            Self { memory: Arc::new(memory), block, layout }
+            let spare = Hpa::new(memory.bytes());
+            Self { memory: Arc::new(memory), block, layout, spare }
+        }
+
+        /// Guest memory that can go and come, of a host that has so many chunks more, filled with ones; and `spare` MiB.
+        pub fn lent(mib: usize, more: usize, spare: usize) -> (Self, Arc<Lender>) {
+            let mut heap = Self::with_spare(mib, 2 * more + spare);
+            let first = heap.memory.bytes();
+            let block = Hva::from_ptr(heap.block);
+            // SAFETY: the spare part of the block, which nobody has.
+            unsafe { heap.block.add(first as usize).write_bytes(0xff, more * LARGE_PAGE as usize) };
+            let lender = Arc::new(Lender {
+                block,
+                free: Mutex::new((0..more as u64).map(|i| Hpa::new(first + i * LARGE_PAGE)).collect()),
+                mapped: Mutex::new(
+                    heap.memory.chunks().filter_map(|(gpa, chunk)| Some((gpa, chunk?))).collect(),
+                ),
+                exhausted: AtomicUsize::new(0),
+            });
+            let chunks = heap.memory.chunks.clone();
+            // SAFETY: as in `with_spare`, which made the chunks; those that the lender has are of the block too.
+            let memory = unsafe { GuestMemory::with_backing(block, chunks, Some(lender.clone())) };
+            heap.memory = Arc::new(memory);
+            heap.spare = Hpa::new(first + more as u64 * LARGE_PAGE);
+            (heap, lender)
         }
 
         /// Where host memory appears, and where the spare part of it is.
         pub fn spare(&self) -> (mm::DirectMap, Hpa) {
-            (mm::DirectMap::new(Hva::from_ptr(self.block)), Hpa::new(self.memory.bytes()))
+            (mm::DirectMap::new(Hva::from_ptr(self.block)), self.spare)
         }
 
         /// For devices, which must be gone before this is.

@@ -3,6 +3,10 @@
 //! Guest memory is never a Rust reference: the guest's CPUs and devices change it at any time. It is
 //! copied with volatile accesses, or handed on as host-physical segments. Every address that a guest
 //! supplied goes through [`GuestMemory`], whose look-up is the one place that decides whether it is RAM.
+//!
+//! A host address is good for a short while only, since RAM that a guest does not use may go and come back elsewhere:
+//! [`chunks`] says who may keep one, and until when.
+pub mod chunks;
 mod code_walk;
 mod guest;
 pub mod nested;
@@ -10,6 +14,7 @@ mod scatter;
 mod walk;
 mod window;
 
+pub use chunks::{Backing, Chunks, NoMemory};
 pub use code_walk::{CodeWalk, translate_code};
 #[cfg(any(test, feature = "host-tests"))]
 pub use guest::on_heap;

@@ -2,6 +2,10 @@
 //!
 //! What is not RAM stays unmapped, so that every access to it exits. RAM is mapped in the largest pages
 //! that its host memory permits; the first 2 MiB need small ones because of the video window.
+//!
+//! Of a VM whose memory can go and come ([`super::chunks`]) each chunk is one page of 2 MiB. All tables are there from
+//! the start, also above chunks that are not, and stay: [`map_chunk`] and [`unmap_chunk`] change one entry in a
+//! table of the lowest level but one, and need no memory.
 use super::{GuestMemory, Layout};
 use mm::addr::{Gpa, Hpa, LARGE_PAGE};
 use mm::paging::{Caching, Format, PageSize, PageTable, PagingError, Rights, TableMemory};
@@ -26,6 +30,21 @@ pub fn map<F: Format<Input = Gpa>, M: TableMemory>(
     }
 }
 
+/// Maps the chunk at `gpa`, if it is not mapped. The tables were made for pages of at most 2 MiB.
+pub fn map_chunk<F: Format<Input = Gpa>, M: TableMemory>(table: &mut PageTable<F, M>, gpa: Gpa, chunk: Hpa) {
+    match map_run(table, (gpa, chunk, LARGE_PAGE), PageSize::Large) {
+        // Who asks again has lost a race.
+        Ok(()) | Err(PagingError::AlreadyMapped { .. }) => {}
+        // Its tables are there: no other error is possible. The guest would fault again and again.
+        Err(error) => log::error!("a guest's memory at {gpa} cannot be mapped: {error}"),
+    }
+}
+
+/// Unmaps the chunk at `gpa`. CPUs may still have it in their TLBs.
+pub fn unmap_chunk<F: Format<Input = Gpa>, M: TableMemory>(table: &mut PageTable<F, M>, gpa: Gpa) {
+    table.unmap_page(gpa, PageSize::Large);
+}
+
 /// Frees tables that no vCPU uses any more.
 #[allow(unsafe_code)] // Whoever holds the last vCPU's table by value has no vCPU left that runs on it.
 pub fn free<F: Format<Input = Gpa>, M: TableMemory>(table: PageTable<F, M>) {
@@ -41,7 +60,13 @@ fn map_runs<F: Format<Input = Gpa>, M: TableMemory>(
     largest: PageSize,
 ) -> Result<(), PagingError> {
     let mut run: Option<(Gpa, Hpa, u64)> = None;
-    for (gpa, hpa) in memory.chunks() {
+    for (gpa, place) in memory.chunks() {
+        let Some(hpa) = place else {
+            // For its tables; no vCPU runs on them yet.
+            map_run(table, (gpa, Hpa::new(0), LARGE_PAGE), PageSize::Large)?;
+            table.unmap_page(gpa, PageSize::Large);
+            continue;
+        };
         if gpa.get() < Layout::VIDEO.end {
             map_around_video(table, gpa, hpa)?;
             continue;
@@ -142,6 +167,42 @@ mod tests {
         }
         assert!(at(16 << 20).is_none(), "beyond the RAM");
         assert!(at(0xfee0_0000).is_none(), "the local APIC");
+    }
+
+    #[test]
+    fn a_chunk_is_unmapped_and_mapped_in_the_tables_that_there_are() {
+        chunks_go_and_come::<Npt>();
+        chunks_go_and_come::<Ept>();
+    }
+
+    fn chunks_go_and_come<F: Format<Input = Gpa>>() {
+        let (memory, host) = HeapMemory::lent(16, 1, 0);
+        memory.release(5).unwrap();
+        // One that is not there at the start gets its tables all the same.
+        let mut table = map::<F, _>(&memory, Tables::with(4 + 1), PageSize::Large).unwrap();
+        let at = |table: &PageTable<F, _>, chunk: u64| {
+            table.translate(Gpa::new(chunk * LARGE_PAGE)).map(|m| m.output)
+        };
+        assert_eq!(at(&table, 5), None);
+        memory.restore(Gpa::new(5 * LARGE_PAGE)).unwrap();
+        for (gpa, chunk) in host.mapped.lock().iter() {
+            if gpa.get() != 0 {
+                map_chunk(&mut table, *gpa, *chunk);
+                map_chunk(&mut table, *gpa, *chunk);
+            }
+        }
+        assert_eq!(at(&table, 5), memory.host(Gpa::new(5 * LARGE_PAGE)));
+        for chunk in 1..8 {
+            unmap_chunk(&mut table, Gpa::new(chunk * LARGE_PAGE));
+            unmap_chunk(&mut table, Gpa::new(chunk * LARGE_PAGE));
+            assert_eq!(at(&table, chunk), None);
+        }
+        // None of them was freed, none is needed.
+        map_chunk(&mut table, Gpa::new(7 * LARGE_PAGE), Hpa::new(7 * LARGE_PAGE));
+        assert_eq!(at(&table, 7), Some(Hpa::new(7 * LARGE_PAGE)));
+        // The first chunk's small pages are none of these.
+        unmap_chunk(&mut table, Gpa::new(0));
+        assert!(at(&table, 0).is_some());
     }
 
     #[test]

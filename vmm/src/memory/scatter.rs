@@ -28,19 +28,46 @@ pub struct Scatter {
     after: Gpa,
     /// There was more than it holds. Its front is all right, but it is not all.
     too_long: bool,
+    /// It notes where things are, and translates nothing.
+    places: Option<Box<[(Gpa, u32)]>>,
+    /// How many it has noted.
+    noted: usize,
 }
 
 impl Scatter {
     /// An empty list of at most `capacity` segments.
     pub fn new(memory: Arc<GuestMemory>, capacity: usize) -> Self {
         let segments = alloc::vec![NONE; capacity].into_boxed_slice();
-        Self { memory, segments, first: 0, end: 0, bytes: 0, after: Gpa::new(0), too_long: false }
+        Self {
+            memory,
+            segments,
+            first: 0,
+            end: 0,
+            bytes: 0,
+            after: Gpa::new(0),
+            too_long: false,
+            places: None,
+            noted: 0,
+        }
+    }
+
+    /// An empty list of at most `capacity` places, which are not looked at: it has no segments and moves no data.
+    pub fn of_places(memory: Arc<GuestMemory>, capacity: usize) -> Self {
+        let places = alloc::vec![(Gpa::new(0), 0); capacity].into_boxed_slice();
+        Self { too_long: true, places: Some(places), ..Self::new(memory, 0) }
+    }
+
+    /// The places that it was given, of a list made by [`Self::of_places`], and their bytes. Allegations of the guest's:
+    /// whether they are RAM nobody has looked at. What is more than it holds is left out.
+    pub fn places(&self) -> &[(Gpa, u32)] {
+        self.places.as_ref().and_then(|places| places.get(..self.noted)).unwrap_or(&[])
     }
 
     /// Empties it.
     #[inline]
     pub fn clear(&mut self) {
-        (self.first, self.end, self.bytes, self.too_long) = (0, 0, 0, false);
+        (self.first, self.end, self.bytes, self.noted) = (0, 0, 0, 0);
+        self.too_long = self.places.is_some();
     }
 
     /// Bytes that are in it.
@@ -74,6 +101,10 @@ impl Scatter {
         self.after = gpa.checked_add(bytes.into()).ok_or(NotRam(gpa))?;
         self.bytes += u64::from(bytes);
         self.too_long |= self.bytes > MAX_BYTES;
+        if self.too_long {
+            self.note(gpa, bytes);
+            return Ok(());
+        }
         let (mut at, mut left) = (gpa, u64::from(bytes));
         while left > 0 && !self.too_long {
             let (host, room) = self.memory.run(at).ok_or(NotRam(at))?;
@@ -82,6 +113,14 @@ impl Scatter {
             (at, left) = (at + piece, left - piece);
         }
         Ok(())
+    }
+
+    #[cold]
+    fn note(&mut self, gpa: Gpa, bytes: u32) {
+        if let Some(place) = self.places.as_mut().and_then(|places| places.get_mut(self.noted)) {
+            *place = (gpa, bytes);
+            self.noted += 1;
+        }
     }
 
     /// A segment of at most 2 MiB.
@@ -212,7 +251,8 @@ impl Scatter {
 /// Most pieces of a [`Room`]. Drivers have it in one, or two where pages of their own end.
 pub const ROOM_PIECES: usize = 4;
 
-/// Guest memory from the front of a list, for writing it later.
+/// Guest memory from the front of a list, for writing it before the request is done that it was taken for, or that is
+/// waited for.
 pub struct Room {
     pieces: [Segment; ROOM_PIECES],
     /// Address of the [`GuestMemory`] that it is in.
@@ -240,7 +280,8 @@ impl Room {
             }
             let (now, later) = data.split_at((piece.bytes as usize).min(data.len()));
             // SAFETY: RAM of this guest, since pieces come from `GuestMemory::run` of what was at this address. Another
-            // guest's memory could only be there once that was dropped; who keeps rooms keeps their queue, and so it.
+            // guest's memory could only be there once that was dropped; who keeps rooms keeps their queue, and so it. Nor
+            // was a chunk of it freed: a room is kept for a request that is under way ([`super::chunks`]).
             unsafe { copy(now.as_ptr(), memory.pointer(piece.address), now.len()) };
             data = later;
         }
@@ -293,6 +334,23 @@ mod tests {
         let mut all = [0; 10];
         memory.read(Gpa::new(LARGE_PAGE - 3), &mut all).unwrap();
         assert_eq!(&all, b"abcdeXYZij");
+    }
+
+    #[test]
+    fn places_are_noted_as_they_were_given_and_nothing_is_looked_at() {
+        let memory = HeapMemory::new(2);
+        let mut s = Scatter::of_places(memory.share(), 2);
+        for _ in 0..2 {
+            assert!(s.push(Gpa::new(1 << 40), 4 << 20).is_ok() && s.push(Gpa::new(0), 0).is_ok());
+            assert_eq!(s.places(), [(Gpa::new(1 << 40), 4 << 20)]);
+            assert!(s.push(Gpa::new(5), 7).is_ok() && s.push(Gpa::new(6), 8).is_ok());
+            assert_eq!(s.places(), [(Gpa::new(1 << 40), 4 << 20), (Gpa::new(5), 7)]);
+            assert!(s.segments().is_empty() && !s.take_front(&mut [0]) && s.write_front(&[0]) == 0);
+            assert!(s.push(Gpa::new((1 << 52) - 1), u32::MAX).is_ok());
+            s.clear();
+            assert!(s.places().is_empty());
+        }
+        assert!(Scatter::new(memory.share(), 2).places().is_empty());
     }
 
     #[test]

@@ -118,7 +118,7 @@ pub fn translate<R: Registers>(
     with_care(registers, memory, gva, access)
 }
 
-/// The walk of four levels in which nothing is out of the ordinary: all tables in RAM, all entries
+/// The walk of four levels in which nothing is out of the ordinary: all tables in RAM that is there, all entries
 /// present and marked already, the right granted without a look at WP, SMEP or SMAP. Anything else is
 /// `None`, and for [`with_care`] to judge. It runs on most exits, and is short. `each` is told the
 /// entries.
@@ -137,7 +137,7 @@ fn straight<R: Registers>(
     loop {
         // An entry that is not present leads somewhere, too: what it leads to is never used.
         let at = Gpa::new(entry & ADDRESS | (va >> page_bits & 0x1ff) << 3);
-        entry = memory.load_u64(at).ok()?;
+        entry = memory.load_present(at)?;
         each(at, entry);
         all &= entry;
         any |= entry;

@@ -1,6 +1,7 @@
 //! A structure in guest memory that is accessed often, such as a ring: looked up once.
 #![allow(unsafe_code)] // atomic accesses through pointers that are made here
 
+use super::chunks::Pin;
 use super::guest::{GuestMemory, NotRam};
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
@@ -11,8 +12,8 @@ use mm::addr::{Gpa, LARGE_PAGE};
 /// Offsets come from the device, not from the guest; one beyond the window reads as 0 and writes nothing.
 #[derive(Clone)]
 pub struct Window {
-    /// Keeps the RAM there.
-    _memory: Arc<GuestMemory>,
+    /// Keeps the RAM there, and where it is.
+    _pin: Arc<Pin>,
     first: *mut u8,
     /// Bytes at `first`. All that is behind them is at `second`.
     first_bytes: u32,
@@ -21,7 +22,7 @@ pub struct Window {
     align: u32,
 }
 
-// SAFETY: the pointers are to guest RAM, which `_memory` keeps, and which may be accessed from any CPU by atomics.
+// SAFETY: the pointers are to guest RAM, which `_pin` keeps, and which may be accessed from any CPU by atomics.
 unsafe impl Send for Window {}
 // SAFETY: as above.
 unsafe impl Sync for Window {}
@@ -60,6 +61,9 @@ impl Window {
         if !whole || !matches!(align, 1 | 2 | 4 | 8 | 16) || !gpa.is_aligned(align.into()) {
             return Err(refused);
         }
+        // First pinned, then looked up.
+        let last = gpa.checked_add(u64::from(bytes) - 1).ok_or(refused)?;
+        let pin = Pin::new(memory, gpa, last).ok_or(refused)?;
         let (host, room) = memory.run(gpa).ok_or(refused)?;
         let first = memory.pointer(host);
         // Less than 2 MiB, or all.
@@ -73,7 +77,7 @@ impl Window {
             }
             second = memory.pointer(host);
         }
-        Ok(Self { _memory: memory.clone(), first, first_bytes, second, bytes, align })
+        Ok(Self { _pin: Arc::new(pin), first, first_bytes, second, bytes, align })
     }
 
     /// Bytes.

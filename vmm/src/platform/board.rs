@@ -550,6 +550,17 @@ impl Board {
         self.virtio.iter().for_each(|device| device.rest());
     }
 
+    /// Marks the requests that use the guest's memory now, by host addresses that were looked up before. One caller at
+    /// a time; see [`crate::memory::chunks`].
+    pub fn mark_requests(&self) {
+        self.virtio.iter().for_each(|device| device.mark_requests());
+    }
+
+    /// Whether all that were marked are done.
+    pub fn marked_are_done(&self) -> bool {
+        self.virtio.iter().all(|device| device.marked_are_done())
+    }
+
     /// Requests of virtio devices that use the guest's memory now. Its memory must not be used for anything else
     /// before this is 0, after [`Self::stop`] or with all vCPUs stopped.
     pub fn in_flight(&self) -> u32 {

@@ -118,6 +118,12 @@ impl Processor {
         Self { vm: 0, prediction_barrier, asids: AsidPool::new(cpu, asids), host_state }
     }
 
+    /// No translation that the CPU has cached of any guest is used from the next entry on: something was unmapped from
+    /// nested tables (APM vol. 2, 15.25.9).
+    pub fn drop_translations(&mut self) {
+        self.asids.drop_all();
+    }
+
     /// Keeps branches of the VM that ran here last from steering what the next one speculates on, where the
     /// CPU can (APM vol. 2, 3.2.9).
     pub(super) fn forget_predictions(&self) {

@@ -6,6 +6,7 @@ use crate::cpu::{Exception, Gpr, Rflags, Vector};
 use crate::emulate::length::{Miss, Named, instruction_length};
 use crate::emulate::{self, Outcome};
 use crate::exit::{Direction, Event, Exit, MemoryFault, PortAccess};
+use crate::memory::NoMemory;
 use crate::platform::BoardEvent;
 use crate::platform::apic::{DeliveryMode, InterruptMessage};
 use crate::policy::cpuid::LiveState;
@@ -15,6 +16,7 @@ use crate::vm::{Crash, End};
 use alloc::format;
 use alloc::string::{String, ToString};
 use core::fmt;
+use mm::addr::Gpa;
 
 impl<B: Backend> Vcpu<B> {
     /// Carries out what the guest left for. `Some` where the vCPU gives its CPU back.
@@ -286,6 +288,9 @@ impl<B: Backend> Vcpu<B> {
 
     #[inline]
     fn memory(&mut self, fault: &MemoryFault, host: &impl Host) -> Option<Leave> {
+        if self.shared.memory.is_ram(fault.gpa) {
+            return self.restore(fault.gpa);
+        }
         if fault.page_walk || fault.fetch || self.pending.is_some() {
             return self.not_by_the_instruction(fault);
         }
@@ -294,6 +299,16 @@ impl<B: Backend> Vcpu<B> {
         let outcome = emulate::emulate(&mut self.backend, &self.shared.memory, &mut bus, fault);
         let event = bus.event;
         self.emulated(outcome, event)
+    }
+
+    /// RAM that went back to the host is touched: it comes back, and what touched it does so again.
+    #[cold]
+    #[inline(never)]
+    fn restore(&self, gpa: Gpa) -> Option<Leave> {
+        match self.shared.memory.restore(gpa) {
+            Ok(()) => None,
+            Err(NoMemory) => self.end(End::Crash(Crash::OutOfMemory)),
+        }
     }
 
     /// A fault that emulating the instruction at RIP can't answer.

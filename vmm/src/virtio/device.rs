@@ -76,6 +76,12 @@ pub trait Device: Send + Sync {
     /// Most segments that one descriptor chain may have in one direction.
     fn segments(&self) -> usize;
 
+    /// Whether the memory that the chains of a queue would have it write is only spoken of
+    /// ([`super::queue::Chain::of_places`]).
+    fn names_places(&self, _queue: u16) -> bool {
+        false
+    }
+
     /// Its queues, in the order of [`Self::queue_sizes`], and how it reaches the guest beside them. Called once,
     /// before the guest starts.
     fn connect(&mut self, queues: Vec<Arc<Virtqueue>>, control: &Arc<Control>);
@@ -100,4 +106,11 @@ pub trait Device: Send + Sync {
 
     /// `drained` is to be called when [`Self::in_flight`] becomes 0.
     fn when_drained(&self, drained: &Arc<dyn Fn() + Send + Sync>);
+
+    /// Marks the requests that somebody below it has now, by host addresses of guest memory. One caller at a time, and
+    /// not again before [`Self::marked_are_done`].
+    fn mark_requests(&self);
+
+    /// Whether all that were marked are done.
+    fn marked_are_done(&self) -> bool;
 }

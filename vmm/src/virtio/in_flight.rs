@@ -16,6 +16,10 @@ const MOVING: u32 = 1 << 16;
 
 #[derive(Default)]
 struct Slot<S> {
+    /// Counts the requests that had it.
+    serial: AtomicU32,
+    /// The one that was marked.
+    marked: AtomicU32,
     /// It moves data, so that it won't take long.
     moves: AtomicBool,
     /// What the type of device keeps of it.
@@ -59,6 +63,8 @@ impl<S: Default> InFlight<S> {
         let bit = bits.trailing_zeros();
         let tag = word * 64 + bit as usize;
         let slot = self.slots.get(tag)?;
+        // One caller at a time: no other adds.
+        slot.serial.store(slot.serial.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         slot.moves.store(moves, Ordering::Relaxed);
         keep(&slot.kept);
         // After the slot's content, so that whoever finds it taken finds that.
@@ -112,6 +118,23 @@ impl<S: Default> InFlight<S> {
     #[inline]
     pub fn busy(&self) -> bool {
         self.counts.load(Ordering::SeqCst) / MOVING >= BUSY
+    }
+
+    /// Marks all that are there now. One caller at a time.
+    pub fn mark(&self) {
+        for slot in &self.slots {
+            slot.marked.store(slot.serial.load(Ordering::Acquire), Ordering::Relaxed);
+        }
+    }
+
+    /// Whether all that were there at the last [`Self::mark`] have been removed.
+    pub fn marked_are_done(&self) -> bool {
+        self.slots.iter().enumerate().all(|(tag, slot)| {
+            // Free, or another's by now.
+            let free =
+                self.free_bit(tag as u64).is_none_or(|(word, bit)| word.load(Ordering::Acquire) & bit != 0);
+            free || slot.serial.load(Ordering::Acquire) != slot.marked.load(Ordering::Relaxed)
+        })
     }
 
     /// `drained` is to be called whenever there is none any more. The first who asks for it counts.
@@ -191,6 +214,31 @@ mod tests {
         assert!(requests.busy());
         requests.remove(tags[2]);
         assert!(!requests.busy());
+    }
+
+    #[test]
+    fn the_marked_are_done_when_they_are_whatever_came_after() {
+        let requests = Requests::new(70);
+        requests.mark();
+        assert!(requests.marked_are_done());
+        let old = [(); 70].map(|()| add(&requests, 1, true).unwrap());
+        assert!(requests.marked_are_done(), "none of them was marked");
+        requests.remove(old[3]);
+        requests.mark();
+        let mut new = std::vec![add(&requests, 2, true).unwrap()];
+        let reused = new[0];
+        for tag in old.into_iter().filter(|&tag| tag != reused) {
+            assert!(!requests.marked_are_done());
+            requests.remove(tag);
+            // Its slot is never free again.
+            new.push(add(&requests, 3, false).unwrap());
+        }
+        assert!(requests.marked_are_done());
+        requests.mark();
+        new.drain(1..).for_each(|tag| requests.remove(tag));
+        assert!(!requests.marked_are_done());
+        requests.remove(new[0]);
+        assert!(requests.marked_are_done());
     }
 
     #[test]

@@ -19,7 +19,7 @@
 //! - [`queue`]: the two formats of rings, descriptor chains, notifications and their suppression.
 //! - [`pci`]: the transport: capabilities, registers, MSI-X or INTx#.
 //! - [`Device`]: what a type of device has to say and do. [`blk`]: disks; [`scsi`]: controllers of disks; [`rng`]: random numbers; [`console`]: a
-//!   terminal.
+//!   terminal; [`balloon`]: memory that goes back to the host.
 //! - [`channel`]: a queue of requests to disks. [`in_flight`]: those that a driver below us has.
 //!
 //! # What it costs
@@ -57,6 +57,7 @@
 //! # What it does not do
 //!
 //! No legacy interface, no NOTIFICATION_DATA, no IN_ORDER, no per-queue reset, no hot-plug.
+pub mod balloon;
 pub mod blk;
 pub mod channel;
 pub mod console;
@@ -70,6 +71,7 @@ pub mod scsi;
 #[cfg(test)]
 mod tests;
 
+pub use balloon::{Balloon, BalloonDevice};
 pub use blk::{Blk, BlkConfig};
 pub use console::{Console, Port};
 pub use control::Control;

@@ -109,4 +109,10 @@ impl Device for Rng {
     }
 
     fn when_drained(&self, _drained: &Arc<dyn Fn() + Send + Sync>) {}
+
+    fn mark_requests(&self) {}
+
+    fn marked_are_done(&self) -> bool {
+        true
+    }
 }

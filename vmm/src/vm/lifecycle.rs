@@ -41,6 +41,8 @@ pub enum Crash {
         /// The back end's diagnosis.
         diagnosis: String,
     },
+    /// RAM is needed that went back to the host, which has none left.
+    OutOfMemory,
     /// The machine below reported a hardware error while the guest ran.
     MachineCheck {
         /// The vCPU.
@@ -58,6 +60,10 @@ impl fmt::Display for Crash {
             Self::EntryFailed { vcpu, diagnosis } => {
                 write!(f, "the CPU refused to run vCPU {vcpu}: {diagnosis}")
             }
+            Self::OutOfMemory => f.write_str(
+                "its guest needs memory again that it gave back, and the node has none left: stop another VM, or \
+                 give VMs less",
+            ),
             Self::MachineCheck { vcpu } => {
                 write!(
                     f,

@@ -9,7 +9,9 @@
 //! An access by a guest is virtualized if it is to the page whose address the VMCS has as "APIC-access
 //! address" (SDM vol. 3C, 29.4), so that the nested tables must map that page. A vCPU that has no local APIC
 //! there, because it moved it or is in x2APIC mode, must not find the page's memory in its place: it is entered
-//! with the first root. All tables are complete before the guest starts, so that the copies stay true.
+//! with the first root. All tables are there before the guest starts, and those above the lowest level but one never
+//! change, so that the copies stay true: where chunks of RAM go and come ([`crate::memory::nested`]), it is in tables
+//! that both roots share.
 //!
 //! Nothing is ever in the page. It is each VM's own all the same, for the corners in which a CPU may use
 //! its memory (29.4.6).

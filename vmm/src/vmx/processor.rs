@@ -242,6 +242,18 @@ impl Processor {
         }
     }
 
+    /// Drops all that the CPU has cached of nested tables: something was unmapped from some (SDM vol. 3C, 28.4.3.3).
+    pub fn drop_translations(&mut self) {
+        #[cfg(target_os = "none")]
+        #[allow(unsafe_code)]
+        // SAFETY: a `Processor` exists for a CPU in VMX operation that has INVEPT (`check`).
+        unsafe {
+            super::instructions::invept_all();
+        }
+        // That was more than freed tables ask for.
+        self.translations = Translations::none();
+    }
+
     /// The CPU goes on to another vCPU, of VM number `vm`: nothing that another VM left behind is of use to it.
     pub(super) fn go_on_to(&mut self, vm: u64) {
         if self.translations.are_stale() {

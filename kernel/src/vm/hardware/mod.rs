@@ -15,9 +15,9 @@ use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
 use core::fmt;
-use mm::addr::Hva;
+use mm::addr::{Gpa, Hpa, Hva};
 use mm::heap::Heap;
-use mm::paging::{Npt, PageTable, PagingError};
+use mm::paging::{Npt, PageSize, PageTable, PagingError};
 use spin::Once;
 use vmm::backend::InitialState;
 use vmm::exit::ExitKind;
@@ -170,6 +170,16 @@ impl Processor {
     }
 }
 
+impl Processor {
+    /// The CPU drops what it has cached of nested tables, before it runs a guest again.
+    pub fn drop_translations(&mut self) {
+        match self {
+            Self::Svm(cpu) => cpu.drop_translations(),
+            Self::Vmx(cpu) => cpu.drop_translations(),
+        }
+    }
+}
+
 /// A VM's second-level page tables.
 pub enum NestedTables {
     Svm(PageTable<Npt, &'static Heap<ThisCpu>>),
@@ -177,18 +187,35 @@ pub enum NestedTables {
 }
 
 impl NestedTables {
-    /// Tables that map all of `memory`.
+    /// Tables that map all of `memory`. `changes`: chunks of it may go and come.
     ///
     /// # Errors
     /// As [`nested::map`].
-    pub fn map(found: &Virtualization, memory: &GuestMemory) -> Result<Self, PagingError> {
+    pub fn map(found: &Virtualization, memory: &GuestMemory, changes: bool) -> Result<Self, PagingError> {
+        let largest = |possible| if changes { PageSize::Large } else { possible };
         Ok(match &found.kind {
-            Kind::Svm(_) => Self::Svm(nested::map(memory, &HEAP, svm::largest_page())?),
+            Kind::Svm(_) => Self::Svm(nested::map(memory, &HEAP, largest(svm::largest_page()))?),
             Kind::Vmx(found) => {
-                let ram = nested::map(memory, &HEAP, found.largest_page())?;
+                let ram = nested::map(memory, &HEAP, largest(found.largest_page()))?;
                 Self::Vmx(vmx::NestedTables::new(ram, found)?)
             }
         })
+    }
+
+    /// As [`nested::map_chunk`].
+    pub fn map_chunk(&mut self, gpa: Gpa, chunk: Hpa) {
+        match self {
+            Self::Svm(tables) => nested::map_chunk(tables, gpa, chunk),
+            Self::Vmx(tables) => tables.map_chunk(gpa, chunk),
+        }
+    }
+
+    /// As [`nested::unmap_chunk`].
+    pub fn unmap_chunk(&mut self, gpa: Gpa) {
+        match self {
+            Self::Svm(tables) => nested::unmap_chunk(tables, gpa),
+            Self::Vmx(tables) => tables.unmap_chunk(gpa),
+        }
     }
 
     /// Frees them: no vCPU uses them any more.

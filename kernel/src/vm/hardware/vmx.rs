@@ -12,7 +12,7 @@ use crate::interrupts;
 use crate::memory::{DIRECT, HEAP, NoMemory, ThisCpu};
 use alloc::string::String;
 use core::arch::asm;
-use mm::addr::Hpa;
+use mm::addr::{Gpa, Hpa};
 use mm::heap::Heap;
 use mm::paging::{Ept, PageSize, PageTable, PagingError};
 use spin::Once;
@@ -121,6 +121,16 @@ impl NestedTables {
     pub fn roots(&self) -> Roots {
         let with_apic = self.with_apic.as_ref().map(|view| (view.root(), view.page()));
         Roots { ram: self.ram.root(), with_apic }
+    }
+
+    /// As [`nested::map_chunk`]. Both views have the table that is changed.
+    pub fn map_chunk(&mut self, gpa: Gpa, chunk: Hpa) {
+        nested::map_chunk(&mut self.ram, gpa, chunk);
+    }
+
+    /// As [`nested::unmap_chunk`].
+    pub fn unmap_chunk(&mut self, gpa: Gpa) {
+        nested::unmap_chunk(&mut self.ram, gpa);
     }
 
     /// Frees them: no vCPU uses them any more.

@@ -9,6 +9,7 @@ mod fake;
 mod hardware_apic;
 mod hostile;
 mod instructions;
+mod memory;
 mod random_exits;
 mod registers;
 mod rig;

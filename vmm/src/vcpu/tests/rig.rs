@@ -6,6 +6,7 @@ use crate::cpu::plain::PlainRegisters;
 use crate::exit::{Event, Exit};
 use crate::extended::SaveFormat;
 use crate::memory::GuestMemory;
+use crate::memory::on_heap::{HeapMemory, Lender};
 use crate::platform::apic::{ApicFabric, DeliveryMode, InterruptMessage, Wake};
 use crate::platform::{Board, BoardConfig, ConsoleOutput};
 use crate::policy::cpuid::Facts;
@@ -139,8 +140,18 @@ impl Rig {
         Self::on(vcpus, true)
     }
 
+    /// With one vCPU and 2 chunks of RAM that can go and come, of a host that has so many more.
+    pub fn lent(more: usize) -> (Self, HeapMemory, Arc<Lender>) {
+        let (heap, host) = HeapMemory::lent(4, more, 0);
+        (Self::with(Block::new(1).0, heap.share(), 1, false), heap, host)
+    }
+
     fn on(vcpus: usize, delivers: bool) -> Self {
         let (block, memory) = Block::new(1);
+        Self::with(block, Arc::new(memory), vcpus, delivers)
+    }
+
+    fn with(block: Block, memory: Arc<GuestMemory>, vcpus: usize, delivers: bool) -> Self {
         let put = |at: u64, entry: u64| memory.write(Gpa::new(at), &entry.to_le_bytes()).unwrap();
         put(TABLES, TABLES + 0x1027);
         for gib in 0..4 {

@@ -88,7 +88,8 @@ impl Disk {
 #[inline]
 fn answer(queue: &Virtqueue, reply: Reply, bytes: u32, status: RequestStatus) {
     queue.give_back(reply.token, bytes, |memory| {
-        // It was RAM when the chain was taken, and a guest's RAM does not change.
+        // It was RAM when the chain was taken, and is still, if maybe elsewhere. Where the host has no memory for it to
+        // come back, the guest is ended.
         let _ = memory.store_u8(reply.status, status.0);
     });
 }

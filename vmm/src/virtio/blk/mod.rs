@@ -158,4 +158,12 @@ impl Device for Blk {
             channel.in_flight().when_drained(drained);
         }
     }
+
+    fn mark_requests(&self) {
+        self.channels.iter().for_each(|channel| channel.in_flight().mark());
+    }
+
+    fn marked_are_done(&self) -> bool {
+        self.channels.iter().all(|channel| channel.in_flight().marked_are_done())
+    }
 }

@@ -88,8 +88,11 @@ impl Transport {
         let vectors = u16::try_from(sizes.len() + 1).unwrap_or(MAX_VECTORS).min(MAX_VECTORS);
         let control = Arc::new(Control::new(Msix::new(fabric, vectors), intx, postponed, slot));
         let segments = device.segments();
-        let queue = |size: &u16| Arc::new(Virtqueue::new(memory, &control, *size, segments));
-        let queues: Vec<_> = sizes.iter().map(queue).collect();
+        let queue = |(number, size): (u16, &u16)| {
+            let make = if device.names_places(number) { Virtqueue::of_places } else { Virtqueue::new };
+            Arc::new(make(memory, &control, *size, segments))
+        };
+        let queues: Vec<_> = (0..).zip(&sizes).map(queue).collect();
         device.connect(queues.clone(), &control);
         let transport = Arc::new(Self {
             offered: device.features() | Feature::OFFERED,
@@ -136,6 +139,16 @@ impl Transport {
                 self.device.notify(number);
             }
         }
+    }
+
+    /// As [`Device::mark_requests`].
+    pub fn mark_requests(&self) {
+        self.device.mark_requests();
+    }
+
+    /// As [`Device::marked_are_done`].
+    pub fn marked_are_done(&self) -> bool {
+        self.device.marked_are_done()
     }
 
     /// It takes no further requests; `drained` is called when it has none left.

@@ -114,6 +114,11 @@ impl Chain {
         }
     }
 
+    /// Room for chains of `places`, of which the device does not want the data that it is to write, but where it is.
+    pub fn of_places(memory: &Arc<GuestMemory>, places: usize) -> Self {
+        Self { writable: Scatter::of_places(memory.clone(), places), ..Self::new(memory, places) }
+    }
+
     /// What it cost to collect it: its descriptors.
     #[inline]
     pub fn descriptors(&self) -> u32 {

@@ -154,6 +154,17 @@ impl Virtqueue {
         }
     }
 
+    /// Likewise, one whose chains name memory that is not to be written but spoken of ([`Chain::of_places`]).
+    pub fn of_places(
+        memory: &Arc<GuestMemory>,
+        control: &Arc<Control>,
+        max_size: u16,
+        places: usize,
+    ) -> Self {
+        let source = Mutex::new(Source { ring: None, chain: Chain::of_places(memory, places) });
+        Self { source, ..Self::new(memory, control, max_size, 0) }
+    }
+
     /// Most entries.
     pub fn max_size(&self) -> u16 {
         self.max_size

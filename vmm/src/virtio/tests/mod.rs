@@ -1,4 +1,5 @@
 //! A model of a guest's driver, and what it sees of the devices.
+mod balloon;
 mod blk;
 mod console;
 mod disk;

@@ -95,6 +95,18 @@ impl Rig {
         Self::around(memory, disk, Arc::default(), device)
     }
 
+    /// A machine with this memory and another device.
+    pub fn on(memory: HeapMemory, device: Box<dyn Device>) -> Self {
+        Self::with_disk_on(memory, |_| device)
+    }
+
+    /// A machine with this memory and a device that is made of a disk.
+    pub fn with_disk_on(memory: HeapMemory, make: impl FnOnce(Arc<TestDisk>) -> Box<dyn Device>) -> Self {
+        let disk = Arc::new(TestDisk::new(&memory, DISK, |_| {}));
+        let device = make(disk.clone());
+        Self::around(memory, disk, Arc::default(), device)
+    }
+
     fn around(
         memory: HeapMemory,
         disk: Arc<TestDisk>,

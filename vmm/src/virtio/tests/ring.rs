@@ -101,6 +101,15 @@ impl DriverRing {
         if self.packed { self.add_packed(pieces) } else { self.add_split(pieces) }
     }
 
+    /// Makes the chain that was made available last available once more, in a split ring.
+    pub fn repeat_last(&mut self) {
+        let entry = |next: u16, ring: &Self| ring.driver + 4 + 2 * u64::from(next % ring.size);
+        let head = self.get16(entry(self.next.wrapping_sub(1), self));
+        self.put(entry(self.next, self), &head.to_le_bytes());
+        self.next = self.next.wrapping_add(1);
+        self.put(self.driver + 2, &self.next.to_le_bytes());
+    }
+
     fn add_split(&mut self, pieces: &[Piece]) -> (u16, bool) {
         let head = *self.free.last().expect("a free descriptor");
         let mut taken = Vec::new();
