@@ -226,35 +226,57 @@ fn a_disk_that_cannot_be_had_keeps_its_vm_alone_from_starting_and_says_why() -> 
     image.expect(image.before())
 }
 
-#[test]
-fn a_drive_that_is_pulled_out_under_load_costs_its_guest_errors_and_can_come_back() -> Result<()> {
-    let image = Image::new(16)?;
-    let drive = Drive::new("drive0", image.path(), Connection::NvmeInSlot);
-    let (pull, plug, socket) = (drive.pull(), drive.plug(), image.monitor());
-    let volume = volume(&vm("debian", "{ source = \"nvme0n1\" }", ""))?;
-    let mut node = node::boot_on(&volume, |qemu| qemu.drive(drive).monitor(&socket))?;
+/// Boots a node whose guest writes a drive in a slot that is then pulled out, until its requests fail and the node has
+/// let go of the drive.
+fn pull_out_under_load(image: &Image, drive: &Drive, source: &str) -> Result<Node> {
+    let socket = image.monitor();
+    let volume = volume(&vm("debian", &format!("{{ source = \"{source}\" }}"), ""))?;
+    let mut node = node::boot_on(&volume, |qemu| qemu.drive(drive.clone()).monitor(&socket))?;
     node.attach("debian")?;
     node.wait_for_shell()?;
     does(&mut node, "dd if=/dev/vda of=/tmp/first bs=1M count=1")?;
     node.type_text(
         "(while dd if=/tmp/first of=/dev/vda bs=4k conv=fsync 2>/dev/null; do :; done; echo LOST) &\n",
     )?;
-    monitor::tell(&socket, &pull)?;
+    monitor::tell(&socket, &drive.pull())?;
     node.wait_for(&["LOST\r"])?;
-    let (read, _) = tries(&mut node, "dd if=/dev/vda of=/dev/null bs=4k count=1 skip=300")?;
+    let (read, _) = tries(&mut node, "dd if=/dev/vda of=/dev/null bs=4k count=1 skip=3500")?;
     if read {
-        return Err(Failure::new("a guest reads a drive that is not there"));
+        return Err(Failure::new(format!("a guest reads a drive that is not there{}", node.tail())));
     }
     node.detach()?;
-    node.wait_until("disk info nvme0n1", "there is no disk")?;
+    node.wait_until(&format!("disk info {source}"), "there is no disk")?;
     node.wait_until("log 100", "can be taken out")?;
-    monitor::tell_when_free(&socket, &plug)?;
+    Ok(node)
+}
+
+#[test]
+fn a_drive_that_is_pulled_out_under_load_costs_its_guest_errors_and_can_come_back() -> Result<()> {
+    let image = Image::new(16)?;
+    let drive = Drive::new("drive0", image.path(), Connection::NvmeInSlot);
+    let mut node = pull_out_under_load(&image, &drive, "nvme0n1")?;
+    monitor::tell_when_free(&image.monitor(), &drive.plug())?;
     node.wait_until("disk list", "nvme0n1")?;
     // The running guest keeps its errors: for it the disk is gone. Started anew it has the disk again.
     node.attach("debian")?;
     restarts(&mut node)?;
     reads(&mut node, "/dev/vda", &image, image.before())?;
     node.detach()?;
+    node.power_off()?;
+    image.expect(image.before())
+}
+
+#[test]
+fn a_sata_controller_that_is_pulled_out_under_load_costs_its_guest_errors_and_nobody_else() -> Result<()> {
+    let image = Image::new(16)?;
+    let drive = Drive::new("drive0", image.path(), Connection::AhciInSlot);
+    // Its slot is behind a bridge, so that the chipset's controller, where the boot medium is, comes first.
+    let mut node = pull_out_under_load(&image, &drive, "sata32")?;
+    // The guest runs on, and so does the chipset's controller with its disk.
+    node.attach("debian")?;
+    does(&mut node, "dmesg | grep 'I/O error, dev vda'")?;
+    node.detach()?;
+    node.expect("disk list", "sata0")?;
     node.power_off()?;
     image.expect(image.before())
 }

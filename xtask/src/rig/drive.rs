@@ -13,6 +13,9 @@ pub enum Connection {
     NvmeInSlot,
     /// An AHCI controller of its own.
     Ahci,
+    /// An AHCI controller in a slot. It can be pulled out, with its disk; QEMU (7.2) can neither pull the disk alone nor
+    /// plug one in again.
+    AhciInSlot,
     /// A virtio-blk device without the interface of old.
     Virtio,
 }
@@ -62,10 +65,11 @@ impl Drive {
             Connection::NvmeInSlot => {
                 device(format!("pcie-root-port,id=slot-{name},chassis={}", self.chassis()));
                 device(format!("nvme,id=in-{name},drive={name},serial={name},bus=slot-{name}"));
-                // The slot's own registers tell of plugging, not the chipset's for ACPI.
-                args.extend(
-                    ["-global", "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off"].map(String::from),
-                );
+            }
+            Connection::AhciInSlot => {
+                device(format!("pcie-root-port,id=slot-{name},chassis={}", self.chassis()));
+                device(format!("ich9-ahci,id=in-{name},bus=slot-{name}"));
+                device(format!("ide-hd,drive={name},serial={name},bus=in-{name}.0"));
             }
             Connection::Ahci => {
                 device(format!("ich9-ahci,id=ahci-{name}"));
@@ -74,6 +78,10 @@ impl Drive {
             Connection::Virtio => {
                 device(format!("virtio-blk-pci,drive={name},serial={name},disable-legacy=on"));
             }
+        }
+        if matches!(self.connection, Connection::NvmeInSlot | Connection::AhciInSlot) {
+            // The slot's own registers tell of plugging, not the chipset's for ACPI.
+            args.extend(["-global", "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off"].map(String::from));
         }
         Ok(args)
     }
@@ -108,7 +116,7 @@ impl Drive {
         format!(r#"{{"execute":"device_del","arguments":{{"id":"in-{}"}}}}"#, self.name)
     }
 
-    /// What to tell it to plug the drive in again.
+    /// What to tell it to plug an NVMe drive in again.
     pub fn plug(&self) -> String {
         let name = &self.name;
         format!(
@@ -126,6 +134,10 @@ mod tests {
         for (connection, device) in [
             (Connection::Nvme, "-device nvme,drive=d,serial=d"),
             (Connection::NvmeInSlot, "-device nvme,id=in-d,drive=d,serial=d,bus=slot-d"),
+            (
+                Connection::AhciInSlot,
+                "-device ich9-ahci,id=in-d,bus=slot-d -device ide-hd,drive=d,serial=d,bus=in-d.0 -global ICH9",
+            ),
             (Connection::Ahci, "-device ide-hd,drive=d,serial=d,bus=ahci-d.0"),
             (Connection::Virtio, "-device virtio-blk-pci,drive=d,serial=d,disable-legacy=on"),
         ] {
