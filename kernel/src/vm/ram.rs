@@ -1,7 +1,7 @@
 //! The host memory behind a guest's RAM.
 #![allow(unsafe_code)] // frames become guest memory and go back to the heap
 
-use super::run::Run;
+use super::run::{Run, RunTables};
 use crate::memory::HEAP;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
@@ -56,7 +56,7 @@ impl GuestRam {
 
     /// The guest's view of the memory for one run, all zero. A CPU is given to others between the pieces.
     pub async fn zeroed(self: &Arc<Self>) -> (GuestMemory, Arc<RunMemory>) {
-        let run = Arc::new(RunMemory { _ram: self.clone(), run: Once::new() });
+        let run = Arc::new(RunMemory { _ram: self.clone(), tables: Arc::default(), run: Once::new() });
         let base = HEAP.direct_map().address(Hpa::new(0));
         // SAFETY: the frames are 2 MiB each, aligned, in the direct map, and taken from the heap for this
         // guest; `run` keeps them as long as the view lives. What it gives back is freed by `reclaim`, which waits.
@@ -120,7 +120,9 @@ impl Drop for Taken {
 pub struct RunMemory {
     /// Keeps the frames.
     _ram: Arc<GuestRam>,
-    /// Set when the run has nested tables.
+    /// The run's. Not by way of the run, which must not be dropped here, under locks.
+    tables: Arc<RunTables>,
+    /// Who is to be told when there is no memory.
     run: Once<Weak<Run>>,
 }
 
@@ -130,8 +132,9 @@ impl RunMemory {
         self.run.call_once(|| Arc::downgrade(run));
     }
 
-    fn run(&self) -> Option<Arc<Run>> {
-        self.run.get().and_then(Weak::upgrade)
+    /// The nested tables that are changed with it.
+    pub fn tables(&self) -> &Arc<RunTables> {
+        &self.tables
     }
 }
 
@@ -147,18 +150,16 @@ impl Backing for RunMemory {
     }
 
     fn map(&self, gpa: Gpa, chunk: Hpa) {
-        // Before there is a run there are no tables, or they are not used yet: the guest will fault and ask again.
-        if let Some(run) = self.run() {
-            run.with_tables(|tables| tables.map_chunk(gpa, chunk));
-        }
+        // Before there are tables nothing is to be done: they will be made with it, or the guest will ask again.
+        self.tables.change(|tables| tables.map_chunk(gpa, chunk));
     }
 
     fn unmap(&self, gpa: Gpa) -> bool {
-        self.run().is_some_and(|run| run.with_tables(|tables| tables.unmap_chunk(gpa)))
+        self.tables.change(|tables| tables.unmap_chunk(gpa))
     }
 
     fn exhausted(&self) {
-        if let Some(run) = self.run() {
+        if let Some(run) = self.run.get().and_then(Weak::upgrade) {
             run.ended(End::Crash(Crash::OutOfMemory));
         }
     }

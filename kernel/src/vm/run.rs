@@ -107,7 +107,7 @@ pub struct Run {
     end: Mutex<Option<End>>,
     /// Tells the supervisor to look.
     signal: Arc<Signal>,
-    tables: Mutex<Option<NestedTables>>,
+    tables: Arc<RunTables>,
     /// What it costs beside the guest's memory.
     overhead: Once<Overhead>,
     /// The virtio devices that it has beside its disks.
@@ -115,7 +115,28 @@ pub struct Run {
     /// How its guest gives memory back, if it can.
     balloon: Option<Arc<Balloon>>,
     ram: Arc<GuestRam>,
-    dismantled: AtomicBool,
+}
+
+/// The nested tables of a run, for the run and for what changes its guest's memory.
+#[derive(Default)]
+pub struct RunTables {
+    tables: Mutex<Option<NestedTables>>,
+    /// The run has come to its end: another may have the memory by now.
+    ended: AtomicBool,
+}
+
+impl RunTables {
+    /// Changes them. `false` where there are none yet, or the run has come to its end.
+    pub fn change(&self, change: impl FnOnce(&mut NestedTables)) -> bool {
+        let mut tables = self.tables.lock();
+        match &mut *tables {
+            Some(tables) if !self.ended.load(Ordering::SeqCst) => {
+                change(tables);
+                true
+            }
+            _ => false,
+        }
+    }
 }
 
 /// What a VM costs beside its guest's memory, in bytes: whole frames. Its small objects, some kilobytes, are not
@@ -216,16 +237,15 @@ impl Run {
             parked: AtomicUsize::new(0),
             end: Mutex::new(None),
             signal: signal.clone(),
-            tables: Mutex::new(None),
+            tables: run_memory.tables().clone(),
             overhead: Once::new(),
             devices,
             balloon,
             ram: ram.clone(),
-            dismantled: AtomicBool::new(false),
         });
         run_memory.belongs_to(&run);
         // The run has them first: it frees them, whatever comes.
-        let mut slot = run.tables.lock();
+        let mut slot = run.tables.tables.lock();
         let tables = slot.insert(tables);
 
         let params = params(config);
@@ -272,18 +292,6 @@ impl Run {
     /// The guest's memory.
     pub fn ram(&self) -> &Arc<GuestRam> {
         &self.ram
-    }
-
-    /// Changes its nested tables. `false` where it has come to its end.
-    pub fn with_tables(&self, change: impl FnOnce(&mut NestedTables)) -> bool {
-        let mut tables = self.tables.lock();
-        match &mut *tables {
-            Some(tables) if !self.dismantled.load(Ordering::SeqCst) => {
-                change(tables);
-                true
-            }
-            _ => false,
-        }
     }
 
     /// Starts the first vCPU; the others wait for it to start them.
@@ -345,7 +353,7 @@ impl Run {
 
     /// Takes the vCPUs, all of which rest, from the scheduler.
     pub fn dismantle(&self) {
-        self.dismantled.store(true, Ordering::SeqCst);
+        self.tables.ended.store(true, Ordering::SeqCst);
         let now = time::now().0;
         for entity in self.vcpus() {
             entity.payload().cancel_alarm();
@@ -359,7 +367,7 @@ impl Run {
 impl Drop for Run {
     fn drop(&mut self) {
         // The seats hold the run weakly and are held by it: with it gone no CPU has one of its vCPUs.
-        if let Some(tables) = self.tables.lock().take() {
+        if let Some(tables) = self.tables.tables.lock().take() {
             tables.free();
         }
     }

@@ -155,10 +155,10 @@ fn what_a_guest_does_not_use_is_the_nodes_and_comes_back_when_it_is_touched(rig:
     does(&mut node, "sum=$(md5sum </tmp/a) && dd if=/dev/zero of=/tmp/b bs=1M count=112")?;
     node.detach()?;
     let full = has_now(&mut node, "first", |now| now >= 160.0)?;
+    let before = free(&mut node)?;
     node.attach("first")?;
     does(&mut node, "rm /tmp/b")?;
     node.detach()?;
-    let before = free(&mut node)?;
     let small = has_now(&mut node, "first", |now| now <= full - 64.0)?;
     let after = free(&mut node)?;
     if after < before + 32.0 {
