@@ -3,7 +3,7 @@ use crate::time::Nanos;
 
 /// Of a CPU's time, looking may cost one part of so many, as far as the CPU itself sees what it costs: what a guest then
 /// misses in caches it does not.
-const SHARE: u64 = 64;
+const SHARE: u64 = 128;
 /// Nobody waits longer than that, nor is it worth while to look more often.
 const LONGEST: u64 = 4_000_000;
 const SHORTEST: u64 = 50_000;
@@ -30,6 +30,12 @@ impl Pace {
         let time = time.0.min(self.mean * OUTLIER).max(1);
         // Rounded up, so that it can grow from anything.
         self.mean = (self.mean * (WEIGHT - 1) + time).div_ceil(WEIGHT);
+    }
+
+    /// What an exit costs: there and back, each at least as much as what is between.
+    #[inline]
+    pub fn exit(&self) -> u64 {
+        2 * self.mean
     }
 
     /// From one look to the next.

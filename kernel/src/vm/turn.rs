@@ -25,6 +25,8 @@ struct ThisCpu<'a> {
     /// When it looks at queues again that the guest does not notify of; `u64::MAX` if there is none. Until then the
     /// interrupts of devices wait, as long as the guest runs.
     look: Cell<u64>,
+    /// How long it waits for a device rather than to let it interrupt the guest, in nanoseconds.
+    linger: u64,
 }
 
 impl ThisCpu<'_> {
@@ -75,6 +77,13 @@ impl Host for ThisCpu<'_> {
         }
     }
 
+    fn linger(&self) {
+        let end = time::now().0 + self.linger;
+        while !self.attention() && time::now().0 < end {
+            core::hint::spin_loop();
+        }
+    }
+
     fn set_vcpu_timer(&self, deadline: Option<u64>) {
         self.arm(deadline);
     }
@@ -99,7 +108,13 @@ pub fn take_turn(runtime: &Runtime, guest: &mut GuestCpu, pick: Pick<Arc<Seat>>)
     let seat = pick.entity.payload().clone();
     let started = time::now().0;
     seat.cancel_alarm();
-    let host = ThisCpu { cpu, runtime, slice_end: pick.slice_end, look: Cell::new(u64::MAX) };
+    let host = ThisCpu {
+        cpu,
+        runtime,
+        slice_end: pick.slice_end,
+        look: Cell::new(u64::MAX),
+        linger: guest.pace.exit(),
+    };
     let exits = || seat.exits().iter().sum::<u64>();
     let before = exits();
     let reason = run(&host, guest, &seat);

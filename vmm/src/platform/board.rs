@@ -561,6 +561,12 @@ impl Board {
         self.virtio.iter().all(|device| device.marked_are_done())
     }
 
+    /// Whether one request of a virtio device is under way, and no other.
+    #[inline]
+    pub fn awaits_one(&self) -> bool {
+        !self.virtio.is_empty() && self.in_flight() == 1
+    }
+
     /// Requests of virtio devices that use the guest's memory now. Its memory must not be used for anything else
     /// before this is 0, after [`Self::stop`] or with all vCPUs stopped.
     pub fn in_flight(&self) -> u32 {

@@ -29,7 +29,7 @@ mod msr;
 mod tests;
 
 use crate::backend::{Backend, InitialState};
-use crate::exit::{Event, ExitKind};
+use crate::exit::{Event, Exit, ExitKind};
 use crate::extended::{ExtendedState, SaveFormat};
 use crate::platform::apic::LocalApic;
 use crate::policy::cpuid::{CpuidTable, Facts};
@@ -60,6 +60,9 @@ pub trait Host {
     fn enters_guest(&self) {}
     /// The guest does not run any more. Called with interrupts open.
     fn left_guest(&self) {}
+    /// A device of the host has just been asked for something, and nothing else is under way: its answer may come so
+    /// soon that waiting for it costs less than the exit by which it would come. Called with interrupts open.
+    fn linger(&self) {}
 }
 
 /// Why a vCPU gives its CPU back.
@@ -289,6 +292,9 @@ impl<B: Backend> Vcpu<B> {
             }
             if let Some(leave) = self.handle(&exit, host) {
                 return self.leave(leave);
+            }
+            if matches!(exit, Exit::Port(_)) && self.shared.board.awaits_one() {
+                host.linger();
             }
         }
     }
