@@ -65,13 +65,15 @@ impl fmt::Display for ResetCause {
     }
 }
 
-/// What an access did to the whole machine.
+/// What an access did beyond its device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BoardEvent {
     /// The guest went to ACPI's soft-off state.
     PowerOff,
     /// The guest reset its machine.
     Reset(ResetCause),
+    /// A disk of the host was asked for something, and nothing else is under way.
+    AwaitsOne,
 }
 
 /// What a board is made with.
@@ -264,7 +266,7 @@ impl Board {
     #[inline]
     pub fn port_write(&self, port: u16, size: u8, value: u32, now: Nanos) -> Option<BoardEvent> {
         if port >= FIRST_PCI_PORT && self.decoder.port_write(port, size, value) {
-            return None;
+            return (self.in_flight() == 1).then_some(BoardEvent::AwaitsOne);
         }
         if size == 1 {
             return self.write_byte(port, value as u8, now);
@@ -559,12 +561,6 @@ impl Board {
     /// Whether all that were marked are done.
     pub fn marked_are_done(&self) -> bool {
         self.virtio.iter().all(|device| device.marked_are_done())
-    }
-
-    /// Whether one request of a virtio device is under way, and no other.
-    #[inline]
-    pub fn awaits_one(&self) -> bool {
-        !self.virtio.is_empty() && self.in_flight() == 1
     }
 
     /// Requests of virtio devices that use the guest's memory now. Its memory must not be used for anything else

@@ -274,6 +274,10 @@ impl<B: Backend> Vcpu<B> {
         self.advance(access.next_rip);
         match event {
             None => None,
+            Some(BoardEvent::AwaitsOne) => {
+                host.linger();
+                None
+            }
             Some(event) => self.board_event(event),
         }
     }
@@ -356,6 +360,8 @@ impl<B: Backend> Vcpu<B> {
         match event {
             BoardEvent::PowerOff => self.end(End::PowerOff),
             BoardEvent::Reset(cause) => self.end(End::Reset(cause)),
+            // By an access so rare that nobody waits.
+            BoardEvent::AwaitsOne => None,
         }
     }
 }

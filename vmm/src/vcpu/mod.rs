@@ -29,7 +29,7 @@ mod msr;
 mod tests;
 
 use crate::backend::{Backend, InitialState};
-use crate::exit::{Event, Exit, ExitKind};
+use crate::exit::{Event, ExitKind};
 use crate::extended::{ExtendedState, SaveFormat};
 use crate::platform::apic::LocalApic;
 use crate::policy::cpuid::{CpuidTable, Facts};
@@ -292,9 +292,6 @@ impl<B: Backend> Vcpu<B> {
             }
             if let Some(leave) = self.handle(&exit, host) {
                 return self.leave(leave);
-            }
-            if matches!(exit, Exit::Port(_)) && self.shared.board.awaits_one() {
-                host.linger();
             }
         }
     }

@@ -1,5 +1,6 @@
 //! Requests under way: notifications and interrupts saved, resets that wait, several queues and CPUs.
 use super::rig::Rig;
+use crate::platform::BoardEvent;
 use crate::virtio::{Feature, Status};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -212,7 +213,10 @@ fn once_stopped_no_cpu_submits_anything() {
         let (board, disk) = (&rig.board, &rig.disk);
         std::thread::scope(|scope| {
             let kicks = scope.spawn(move || {
-                (0..20).for_each(|_| assert!(board.port_write(port as u16, 2, 0, 0).is_none()))
+                (0..20).for_each(|_| {
+                    let event = board.port_write(port as u16, 2, 0, 0);
+                    assert!(matches!(event, None | Some(BoardEvent::AwaitsOne)), "{event:?}");
+                })
             });
             board.stop(Arc::new(|| ()));
             let held = disk.held();
@@ -350,6 +354,29 @@ fn cpus_that_kick_and_complete_at_once_lose_nothing() {
         });
         assert_eq!(rig.board.in_flight(), 0);
     }
+}
+
+#[test]
+fn a_kick_tells_that_one_request_is_awaited_where_it_is_the_only_one() {
+    let mut rig = Rig::new();
+    let mut ring = rig.start(Feature::INDIRECT_DESC);
+    rig.disk.holds.store(true, Ordering::SeqCst);
+    let (port, _) = rig.address(0, 0);
+    let mut kick = |requests| {
+        for _ in 0..requests {
+            let (_, pieces) = rig.request(0, 0, 512);
+            ring.add(&pieces);
+        }
+        let event = rig.board.port_write(port as u16, 2, 0, 0);
+        while rig.disk.held() > 0 {
+            rig.disk.finish(0);
+        }
+        event
+    };
+    assert_eq!(
+        [kick(0), kick(1), kick(2), kick(1)],
+        [None, Some(BoardEvent::AwaitsOne), None, Some(BoardEvent::AwaitsOne)]
+    );
 }
 
 /// Nanoseconds between two looks.

@@ -3,7 +3,7 @@ use super::disk::TestDisk;
 use super::ring::{DriverRing, Piece};
 use crate::memory::on_heap::HeapMemory;
 use crate::platform::apic::{ApicFabric, LocalApic, Wake};
-use crate::platform::{Board, BoardConfig, ConsoleOutput, map};
+use crate::platform::{Board, BoardConfig, BoardEvent, ConsoleOutput, map};
 use crate::virtio::{Blk, BlkConfig, Device, Feature, Status};
 use block::Geometry;
 use mm::addr::Gpa;
@@ -209,7 +209,10 @@ impl Rig {
 
     pub fn write(&self, place: Located, offset: u64, size: u8, value: u64) {
         match self.address(place.bar, place.offset + offset) {
-            (port, true) => assert_eq!(self.board.port_write(port as u16, size, value as u32, 0), None),
+            (port, true) => {
+                let event = self.board.port_write(port as u16, size, value as u32, 0);
+                assert!(matches!(event, None | Some(BoardEvent::AwaitsOne)), "{event:?}");
+            }
             (address, false) => assert_eq!(self.board.mmio_write(Gpa::new(address), size, value, 0), None),
         }
     }
