@@ -22,9 +22,10 @@ struct ThisCpu<'a> {
     cpu: &'static PerCpu,
     runtime: &'a Runtime,
     slice_end: u64,
-    /// When it looks at queues again that the guest does not notify of; `u64::MAX` if there is none. Until then the
-    /// interrupts of devices wait, as long as the guest runs.
+    /// When it looks at queues again that the guest does not notify of; `u64::MAX` if there is none.
     look: Cell<u64>,
+    /// Until then the interrupts of devices wait, as long as the guest runs.
+    holds: Cell<bool>,
     /// How long it waits for a device rather than to let it interrupt the guest, in nanoseconds.
     linger: u64,
 }
@@ -65,14 +66,14 @@ impl Host for ThisCpu<'_> {
 
     #[inline]
     fn enters_guest(&self) {
-        if self.look.get() != u64::MAX {
+        if self.holds.get() {
             hold_devices(true);
         }
     }
 
     #[inline]
     fn left_guest(&self) {
-        if self.look.get() != u64::MAX {
+        if self.holds.get() {
             hold_devices(false);
         }
     }
@@ -113,6 +114,7 @@ pub fn take_turn(runtime: &Runtime, guest: &mut GuestCpu, pick: Pick<Arc<Seat>>)
         runtime,
         slice_end: pick.slice_end,
         look: Cell::new(u64::MAX),
+        holds: Cell::new(false),
         linger: guest.pace.exit(),
     };
     let exits = || seat.exits().iter().sum::<u64>();
@@ -162,7 +164,9 @@ fn run(host: &ThisCpu<'_>, guest: &mut GuestCpu, seat: &Arc<Seat>) -> Reason {
             continue;
         }
         let pace = guest.pace.get();
-        host.look.set(if board.look(now, pace) { now + pace } else { u64::MAX });
+        let looks = board.look(now, pace);
+        host.holds.set(looks);
+        host.look.set(if looks { now + pace } else { u64::MAX });
         disable_interrupts();
         host.arm(vcpu.deadline());
         enable_interrupts();

@@ -28,11 +28,14 @@ impl<B: Backend> Vcpu<B> {
         };
         if unseen && self.pending.is_none() && !self.nmi_pending && !self.apic.ext_int() {
             self.eoi_lent = self.flag(at, |word| word | NO_EOI_REQUIRED).is_some();
+            self.unsettled |= self.eoi_lent;
         }
     }
 
     /// Behind an exit: what the guest has taken and ended by itself since the entry.
+    #[cold]
     pub(super) fn settle(&mut self) {
+        self.unsettled = false;
         if let Some(vector) = self.awaited.take()
             && self.backend.took_interrupt()
         {

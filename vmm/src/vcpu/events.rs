@@ -131,6 +131,7 @@ impl<B: Backend> Vcpu<B> {
         let can = self.backend.deliver_when_open(Vector(vector));
         if can {
             self.awaited = Some(vector);
+            self.unsettled = true;
         }
         can
     }

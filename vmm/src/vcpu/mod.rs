@@ -123,6 +123,8 @@ pub struct Vcpu<B: Backend> {
     eoi_flag: Option<Gpa>,
     /// It is told so in this entry.
     eoi_lent: bool,
+    /// One of the two is to be settled behind this entry.
+    unsettled: bool,
     /// The timer that the host was last told.
     armed: Option<Nanos>,
     exits: [u64; ExitKind::COUNT],
@@ -172,6 +174,7 @@ impl<B: Backend> Vcpu<B> {
             awaited: None,
             eoi_flag: None,
             eoi_lent: false,
+            unsettled: false,
             armed: None,
             exits: [0; ExitKind::COUNT],
         };
@@ -187,6 +190,7 @@ impl<B: Backend> Vcpu<B> {
         self.nmi_pending = false;
         self.halted = false;
         self.awaited = None;
+        self.unsettled = false;
     }
 
     /// Its number in the VM, which is its APIC ID.
@@ -284,7 +288,7 @@ impl<B: Backend> Vcpu<B> {
             let exit = self.backend.enter(cpu);
             host.left_guest();
             self.exits[exit.kind() as usize] += 1;
-            if self.awaited.is_some() || self.eoi_lent {
+            if self.unsettled {
                 self.settle();
             }
             if let Some(event) = self.backend.interrupted_event() {
