@@ -1,11 +1,12 @@
 //! A machine that runs PureVisor, as its operator uses it.
 use crate::guest;
-use crate::rig::{Rig, bochs_model};
+use crate::rig::Rig;
 use crate::slot::{self, Slot};
 use crate::terminal::plain;
 use crate::volume::{Volume, Written};
 use std::time::{Duration, Instant};
 use xtask::failure::{Failure, Result};
+use xtask::rig::bochs::DELIVERS_INTERRUPTS;
 use xtask::rig::{Bochs, Medium, Qemu, Session};
 
 /// The prompt of the nodes in the tests, whose name is `n1`.
@@ -52,7 +53,11 @@ pub fn power_on_in(rig: Rig, volume: &Volume) -> Result<Node> {
     start(volume, rig, |written| match rig {
         Rig::Qemu => qemu(Medium::Folder(written.folder())).start(),
         Rig::QemuInParallel => qemu(Medium::Folder(written.folder())).cpus(3).parallel().start(),
-        Rig::Bochs { cpus } => Bochs::new(written.iso()?).cpu(bochs_model(cpus)).cpus(cpus).start(),
+        Rig::Bochs { cpus } => Bochs::new(written.iso()?).cpus(cpus).start(),
+        // At midnight, in 2000: a machine that nobody types on executes the same each time.
+        Rig::BochsDelivers => {
+            Bochs::new(written.iso()?).cpu(DELIVERS_INTERRUPTS).cpus(2).starts_at(946_684_800).start()
+        }
     })
 }
 
@@ -119,13 +124,40 @@ impl Node {
     pub fn wait_long(&mut self, texts: &[&str], patience: Duration) -> Result<String> {
         let mut all = vec!["panic on CPU"];
         all.extend(texts);
-        let (which, seen) = self.session.wait_for_any(&all, patience)?;
+        let waited = self.session.wait_for_any(&all, patience);
+        let (which, seen) = waited.map_err(|failure| self.examine(failure))?;
         if which == 0 {
             let report = self.session.wait_for("PureVisor has stopped", self.patience);
             let report = report.map_or_else(|failure| failure.to_string(), |seen| plain(&seen.text));
             return Err(Failure::new(format!("the node panicked:{report}")));
         }
         Ok(plain(&seen.text))
+    }
+
+    /// A text has not come: what the node says of itself, if it still answers.
+    fn examine(&mut self, failure: Failure) -> Failure {
+        let state = self.state().unwrap_or_else(|_| "it does not answer any more".into());
+        Failure::new(format!("{failure}\nthe node, asked for its state: {state}"))
+    }
+
+    fn state(&mut self) -> Result<String> {
+        // From a VM's console back to the node's, without what was typed there last.
+        self.session.send("\x1d\x15")?;
+        let mut state = self.ask("cpu")? + &self.ask("log")?;
+        let list = self.ask("vm list")?;
+        for row in list.lines().skip_while(|line| !line.starts_with("NAME")).skip(1) {
+            if let Some(vm) = row.split_whitespace().next() {
+                state += &self.ask(&format!("vm info {vm}"))?;
+            }
+        }
+        Ok(state + &list)
+    }
+
+    /// What a node that may be in a bad state prints for a command.
+    fn ask(&mut self, command: &str) -> Result<String> {
+        const PATIENCE: Duration = Duration::from_secs(20);
+        self.session.send(&format!("{command}\rend\r"))?;
+        Ok(plain(&self.session.wait_for("unknown command \"end\"", PATIENCE)?.text))
     }
 
     /// Enters a command; what it printed.

@@ -2,7 +2,6 @@
 use crate::PATIENCE;
 use payload::Emulator;
 use std::time::Duration;
-use xtask::rig::bochs;
 
 /// A machine that PureVisor starts on, and with it the back end that its VMs get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,18 +10,14 @@ pub enum Rig {
     Qemu,
     /// QEMU, whose 3 processors really run in parallel; VMs must keep off the first (see [`xtask::rig`]).
     QemuInParallel,
-    /// Bochs: VT-x, BIOS and GRUB; so many processors, 512 MiB. Two processors deliver interrupts to guests by
-    /// themselves; one has only the TPR's shadow, so that the hypervisor injects them.
+    /// Bochs: VT-x, BIOS and GRUB; so many processors, 512 MiB. The hypervisor injects interrupts.
     Bochs {
         /// 1 or 2.
         cpus: u32,
     },
-}
-
-/// The model of the processors of a machine in Bochs that has so many. One is an older one, which has no
-/// virtual-interrupt delivery.
-pub fn bochs_model(cpus: u32) -> &'static str {
-    if cpus == 1 { "corei7_ivy_bridge_3770k" } else { bochs::MODEL }
+    /// Bochs with 2 processors that deliver interrupts to guests by themselves: for guests that Bochs' mistake
+    /// in this does not hurt ([`xtask::rig::bochs`]).
+    BochsDelivers,
 }
 
 impl Rig {
@@ -30,7 +25,7 @@ impl Rig {
     pub fn emulator(self) -> Emulator {
         match self {
             Self::Qemu | Self::QemuInParallel => Emulator::Qemu,
-            Self::Bochs { .. } => Emulator::Bochs,
+            Self::Bochs { .. } | Self::BochsDelivers => Emulator::Bochs,
         }
     }
 
@@ -39,7 +34,7 @@ impl Rig {
         match self {
             Self::Qemu | Self::QemuInParallel => PATIENCE,
             // Nothing is translated: some 70 million instructions a second, for all processors together.
-            Self::Bochs { .. } => 4 * PATIENCE,
+            Self::Bochs { .. } | Self::BochsDelivers => 4 * PATIENCE,
         }
     }
 
@@ -47,7 +42,7 @@ impl Rig {
     pub fn guest_clock(self) -> &'static str {
         match self {
             Self::Qemu | Self::QemuInParallel => "kvm-clock",
-            Self::Bochs { .. } => "tsc",
+            Self::Bochs { .. } | Self::BochsDelivers => "tsc",
         }
     }
 
@@ -57,7 +52,7 @@ impl Rig {
     pub fn linux_words(self) -> &'static str {
         match self {
             Self::Qemu | Self::QemuInParallel => "",
-            Self::Bochs { .. } => " cryptomgr.notests",
+            Self::Bochs { .. } | Self::BochsDelivers => " cryptomgr.notests",
         }
     }
 
@@ -65,7 +60,7 @@ impl Rig {
     pub fn vm_lines(self) -> &'static str {
         match self {
             Self::QemuInParallel => "affinity = [1, 2]",
-            Self::Qemu | Self::Bochs { .. } => "",
+            Self::Qemu | Self::Bochs { .. } | Self::BochsDelivers => "",
         }
     }
 }

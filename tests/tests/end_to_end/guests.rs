@@ -94,6 +94,19 @@ fn a_guest_of_one_and_one_of_two_vcpus_run_at_once_on_two_processors_with_vt_x()
     two_guests(Rig::Bochs { cpus: 2 }, 2)
 }
 
+/// Nothing is typed: see [`xtask::rig::bochs`].
+#[test]
+fn a_linux_to_which_the_processor_delivers_interrupts_boots_and_powers_off() -> Result<()> {
+    let rig = Rig::BochsDelivers;
+    let (words, lines) = (format!("act=off {}", rig.linux_words()), rig.vm_lines());
+    let config = NODE.replace("\n\n", "\non_idle = \"poweroff\"\n\n[console]\nattach = \"debian\"\n\n")
+        + &debian("debian", 1, 96, &words, lines);
+    let mut node = node::power_on_in(rig, &Volume::new(config)?)?;
+    node.wait_for(&["GUEST cpus 1 "])?;
+    node.wait_for(&["guest powered off"])?;
+    node.wait_for_end()
+}
+
 #[test]
 fn a_guest_reboots_by_itself_and_by_the_operator_and_keeps_its_console() -> Result<()> {
     let config = NODE.to_string() + &debian("debian", 2, 128, "", "");

@@ -23,7 +23,7 @@ macro_rules! on_each_rig {
     ($($body:ident),* $(,)?) => {
         on_each_rig!(amd_v, tests::rig::Rig::Qemu, $($body)*);
         on_each_rig!(vt_x, tests::rig::Rig::Bochs { cpus: 1 }, $($body)*);
-        on_each_rig!(vt_x_on_two_processors, tests::rig::Rig::Bochs { cpus: 2 }, $($body)*);
+        on_each_rig!(vt_x_that_delivers_interrupts, tests::rig::Rig::BochsDelivers, $($body)*);
     };
     ($machine:ident, $rig:expr, $($body:ident)*) => {
         mod $machine {

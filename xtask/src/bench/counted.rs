@@ -7,6 +7,7 @@ use super::guests::NAME;
 use super::reading::{bench_lines, number, stamp};
 use crate::failure::Result;
 use crate::progress::{say, step};
+use crate::rig::bochs::DELIVERS_INTERRUPTS;
 use crate::rig::{Bochs, Medium, Qemu};
 use std::path::Path;
 use std::time::Duration;
@@ -43,7 +44,7 @@ impl Counter {
     /// The figures that a guest prints on the console of the machine with VT-x, under `vmx`.
     pub fn vmx_lines(&mut self, iso: &Path) -> Result<Values> {
         self.run("counting the instructions of exits: vmx", |patience| {
-            let mut session = Bochs::new(iso).start()?;
+            let mut session = Bochs::new(iso).cpu(DELIVERS_INTERRUPTS).start()?;
             let begins = ["BENCH-BEGIN", "panic on CPU", &format!("vm {NAME}: cannot start")];
             let (which, _) = session.wait_for_any(&begins, patience)?;
             if which > 0 {
