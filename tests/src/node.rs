@@ -122,10 +122,20 @@ impl Node {
 
     /// As [`Node::wait_for`], for what takes its time.
     pub fn wait_long(&mut self, texts: &[&str], patience: Duration) -> Result<String> {
+        self.wait(texts, patience, true)
+    }
+
+    /// As [`Node::wait_long`], for what may well not come: the console then stays as it is.
+    pub fn wait_whether(&mut self, texts: &[&str], patience: Duration) -> Result<String> {
+        self.wait(texts, patience, false)
+    }
+
+    fn wait(&mut self, texts: &[&str], patience: Duration, must_come: bool) -> Result<String> {
         let mut all = vec!["panic on CPU"];
         all.extend(texts);
         let waited = self.session.wait_for_any(&all, patience);
-        let (which, seen) = waited.map_err(|failure| self.examine(failure))?;
+        let waited = waited.map_err(|failure| if must_come { self.examine(failure) } else { failure });
+        let (which, seen) = waited?;
         if which == 0 {
             let report = self.session.wait_for("PureVisor has stopped", self.patience);
             let report = report.map_or_else(|failure| failure.to_string(), |seen| plain(&seen.text));

@@ -143,7 +143,7 @@ fn random_instructions_end_at_most_their_own_vm(rig: Rig) -> Result<()> {
         loop {
             let progress = "of 20000";
             let [stopped, off, failed] = node::ENDS;
-            match node.wait_long(&[progress, stopped, off, failed], Duration::from_secs(45)) {
+            match node.wait_whether(&[progress, stopped, off, failed], Duration::from_secs(45)) {
                 Ok(text) if text.ends_with(progress) => println!("{name} goes on"),
                 Ok(_) => {
                     println!("{name} ended: {}", node.wait_for(&["\n"])?.trim());
@@ -224,7 +224,7 @@ fn a_guest_that_ends_or_hangs_is_told_of_and_disturbs_nobody(rig: Rig) -> Result
                 let [stopped, off, failed] = node::ENDS;
                 let goes_on = case.ends == Ends::GoesOn;
                 let patience = if goes_on { node.patience() } else { Duration::from_secs(5) };
-                let text = node.wait_long(&[&ok, " FAIL ", stopped, off, failed], patience);
+                let text = node.wait_whether(&[&ok, " FAIL ", stopped, off, failed], patience);
                 match text {
                     Ok(text) if text.ends_with(&ok) => {
                         node.wait_for_vm_end()?;
