@@ -14,7 +14,7 @@ use super::port::Port;
 use super::regions::describe;
 use super::registers::PortRegister;
 use super::tables::{Header, TRIM_BLOCKS, Table};
-use crate::request::{Cursor, Finished, Work, all};
+use crate::request::{Batch, Cursor, Work, all};
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::sync::{Arc, Weak};
@@ -23,6 +23,9 @@ use block::{BlockError, Completion, Done, Operation, Request, Segment};
 use core::fmt;
 use core::sync::atomic::Ordering;
 use spin::Mutex;
+
+/// Requests that are done: one per slot, and one that could not be made a command of.
+pub(super) type Finished = Batch<33>;
 
 /// What a command needs to know of its disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -183,7 +186,8 @@ impl Queue {
             let done = request.done.clone();
             request.done = Done { to: Arc::new(FlushAfter { queue: self.myself.clone(), done }), tag: 0 };
         }
-        self.take_on(Work::new(&request), request.segments);
+        let segments = request.segments;
+        self.take_on(Work::new((), request), segments);
     }
 
     #[inline]

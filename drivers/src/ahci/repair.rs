@@ -1,8 +1,8 @@
 //! What the port's task does to a disk's commands when something has gone wrong. Most of it is for a queue that is
 //! held: nobody else gives the HBA commands then, nor takes completions.
 use super::fis::{Verdict, final_error, judge};
+use super::queue::Finished;
 use super::queue::{Mode, Queue, State, bits};
-use crate::request::Finished;
 use alloc::vec::Vec;
 use block::BlockError;
 use core::sync::atomic::Ordering;

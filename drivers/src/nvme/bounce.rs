@@ -4,7 +4,7 @@
 //! request for which there is no memory left waits for the ones before it instead of failing.
 #![allow(unsafe_code)] // copies from and to the memory that requests name
 
-use super::pointers::Cursor;
+use crate::request::Cursor;
 use crate::{DmaMemory, Kernel};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -80,7 +80,7 @@ impl Buffers {
     fn copy(&self, bounced: &Bounced, out: bool) {
         let mut buffer: *mut u8 = self.direct_map.pointer(self.segment(bounced).address);
         for (address, len) in bounced.at.pieces(&bounced.segments, bounced.bytes) {
-            let data: *mut u8 = self.direct_map.pointer(Hpa::new_truncate(address));
+            let data: *mut u8 = self.direct_map.pointer(address);
             let (from, to) = if out { (buffer, data) } else { (data, buffer) };
             // SAFETY: the pieces add up to `bytes`, which the buffer has, and it is this command's alone. The
             // data is the request's memory, whose owner keeps it until the request is completed, which is after

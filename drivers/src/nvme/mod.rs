@@ -29,7 +29,6 @@
 //! after a restart.
 
 mod admin;
-mod batch;
 mod bounce;
 mod command;
 mod completion;
@@ -51,9 +50,7 @@ mod shadow;
 mod supervisor;
 #[cfg(test)]
 mod tests;
-mod wait;
 mod wishes;
-mod work;
 
 use crate::Registers;
 use crate::pci::MessageInterrupts;

@@ -1,12 +1,26 @@
 //! A namespace: a block device.
 use super::identify::{CommandLimits, ControllerData, NamespaceData};
 use super::lifecycle::{Core, Queues};
-use super::work::Format;
 use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
 use block::{BlockDevice, BlockError, Features, Geometry, Identity, Operation, Request};
 use core::sync::atomic::{AtomicBool, Ordering};
+
+/// What a command needs to know of its namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Format {
+    /// Namespace identifier.
+    pub namespace: u32,
+    /// Bytes of a block, as a power of two.
+    pub shift: u8,
+    /// Most blocks of one Write Zeroes.
+    pub zero_blocks: u32,
+    /// Most blocks of one deallocation.
+    pub discard_blocks: u32,
+    /// Write Zeroes may deallocate.
+    pub deallocate_zeroes: bool,
+}
 
 /// A namespace as the supervisor knows it.
 pub(super) struct Place {

@@ -7,6 +7,7 @@ use super::command::DataPointer;
 use super::identify::Sgl;
 use super::registers::PAGE_BYTES;
 use crate::DmaMemory;
+use crate::request::Cursor;
 use block::Segment;
 use mm::Hpa;
 
@@ -22,46 +23,6 @@ const MOST_DESCRIPTORS: usize = LIST_BYTES / 16;
 const SGL_WORTH: u64 = 32 << 10;
 /// The type of a descriptor in its last byte: a data block, and the last segment of descriptors.
 const LAST_SEGMENT: u64 = 0x30 << 56;
-
-/// A place within a request's segments.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Cursor {
-    /// Which segment.
-    pub index: usize,
-    /// How far into it.
-    pub offset: u32,
-}
-
-impl Cursor {
-    /// The pieces from here on, `limit` bytes at most.
-    pub fn pieces(self, segments: &[Segment], limit: u64) -> impl Iterator<Item = (u64, u64)> {
-        let mut left = limit;
-        let mut offset = u64::from(self.offset);
-        segments.get(self.index..).unwrap_or_default().iter().map_while(move |segment| {
-            let bytes = (u64::from(segment.bytes) - offset).min(left);
-            let piece = (segment.address.get().wrapping_add(offset), bytes);
-            offset = 0;
-            left -= bytes;
-            (bytes != 0).then_some(piece)
-        })
-    }
-
-    /// The place `bytes` further on.
-    #[must_use]
-    pub fn advance(mut self, segments: &[Segment], mut bytes: u64) -> Self {
-        while let Some(segment) = segments.get(self.index) {
-            let here = u64::from(segment.bytes) - u64::from(self.offset);
-            if bytes < here {
-                // Less than a segment's 32 bits.
-                self.offset += bytes as u32;
-                break;
-            }
-            bytes -= here;
-            self = Self { index: self.index + 1, offset: 0 };
-        }
-        self
-    }
-}
 
 /// A slot's list.
 #[derive(Clone, Copy)]
@@ -129,6 +90,7 @@ fn pages(segments: &[Segment], at: Cursor, limit: u64, block: u64, list: List<'_
     let (mut count, mut first, mut second) = (0, 0, 0);
     let (mut bytes, mut end) = (0, 0);
     'pieces: for (address, len) in at.pieces(segments, limit) {
+        let address = address.get();
         let joins =
             if count == 0 { address % 4 == 0 } else { address == end || (address | end) % PAGE_BYTES == 0 };
         if !joins {
@@ -179,6 +141,7 @@ fn descriptors(
         // The descriptor that is being made: pieces that follow each other in memory are one.
         let mut open: (u64, u64) = (0, 0);
         for (address, len) in at.pieces(segments, limit) {
+            let address = address.get();
             if sgl == Sgl::Dwords && (address | len) % 4 != 0 {
                 break;
             }

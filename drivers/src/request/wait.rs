@@ -9,17 +9,17 @@ use executor::Signal;
 /// How often a register is looked at while something is awaited of it.
 const LOOK: Duration = Duration::from_millis(1);
 
-/// Waits for a signal, until `deadline` at the latest.
-pub(crate) async fn signal_or(kernel: &dyn Kernel, signal: &Signal, deadline: u64) {
+/// Waits for a signal, until `deadline` at the latest. Whether it was raised.
+pub(crate) async fn signal_or(kernel: &dyn Kernel, signal: &Signal, deadline: u64) -> bool {
     let mut raised = pin!(signal.wait());
     let mut late = pin!(kernel.timers().sleep_until(deadline));
     poll_fn(|context| {
         if raised.as_mut().poll(context).is_ready() {
-            return Poll::Ready(());
+            return Poll::Ready(true);
         }
-        late.as_mut().poll(context)
+        late.as_mut().poll(context).map(|()| false)
     })
-    .await;
+    .await
 }
 
 /// Waits.

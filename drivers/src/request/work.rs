@@ -6,8 +6,9 @@ use block::{BlockError, Completion, Done, Operation, Request};
 use core::sync::atomic::{AtomicU32, Ordering};
 use spin::Mutex;
 
-/// The part of a request that is not a command yet.
-pub(crate) struct Work {
+/// The part of a request that is not a command yet. `D` is what its commands need to know of the disk.
+pub(crate) struct Work<D = ()> {
+    pub disk: D,
     pub operation: Operation,
     pub block: u64,
     pub blocks: u64,
@@ -25,15 +26,19 @@ enum Target {
 }
 
 impl Work {
-    pub fn new(request: &Request<'_>) -> Self {
-        let Request { operation, block, blocks, ref done, .. } = *request;
-        Self { operation, block, blocks, at: Cursor::default(), target: Target::Whole(done.clone()) }
-    }
-
     /// A flush that tells `done`.
     pub fn flush(done: Done) -> Self {
         let target = Target::Whole(done);
-        Self { operation: Operation::Flush, block: 0, blocks: 0, at: Cursor::default(), target }
+        Self { disk: (), operation: Operation::Flush, block: 0, blocks: 0, at: Cursor::default(), target }
+    }
+}
+
+impl<D> Work<D> {
+    /// All of a request.
+    #[inline]
+    pub fn new(disk: D, request: Request<'_>) -> Self {
+        let Request { operation, block, blocks, done, .. } = request;
+        Self { disk, operation, block, blocks, at: Cursor::default(), target: Target::Whole(done) }
     }
 
     /// Whom the next command tells; `last`, if it covers all that is left.
@@ -101,36 +106,4 @@ impl Completion for All {
 /// One to be told for many.
 pub(crate) fn all(dones: Vec<Done>) -> Done {
     Done { to: Arc::new(All(dones)), tag: 0 }
-}
-
-/// Most requests that are finished at once: one per slot, and one that could not be made a command of.
-const MOST_FINISHED: usize = 33;
-
-/// Requests that are done, to be told when the lock is free.
-pub(crate) struct Finished {
-    list: [Option<(Done, Result<(), BlockError>)>; MOST_FINISHED],
-    count: usize,
-}
-
-impl Finished {
-    pub const fn new() -> Self {
-        Self { list: [const { None }; MOST_FINISHED], count: 0 }
-    }
-
-    #[inline]
-    pub fn push(&mut self, done: Done, result: Result<(), BlockError>) {
-        if let Some(place) = self.list.get_mut(self.count) {
-            *place = Some((done, result));
-            self.count += 1;
-        }
-    }
-
-    #[inline]
-    pub fn tell(&mut self) {
-        for place in &mut self.list[..core::mem::take(&mut self.count)] {
-            if let Some((done, result)) = place.take() {
-                done.complete(result);
-            }
-        }
-    }
 }

@@ -4,7 +4,7 @@
 //! is locked inside of it, and nobody is told of a completion while it is held.
 use super::ring::{Piece, Ring};
 use super::transport::Transport;
-use crate::request::{Cursor, Finished, Work};
+use crate::request::{Batch, Cursor, Work};
 use crate::{DmaMemory, Interrupt, Kernel};
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -19,6 +19,9 @@ use spin::Mutex;
 
 /// Most completions that are taken under one lock, and in one go.
 const BATCH: usize = 32;
+
+/// What a batch of completions ends, and one request that there is no room for.
+type Finished = Batch<{ BATCH + 1 }>;
 const GO: usize = 256;
 /// After so many returns of what the device was not given, it is reset.
 const MOST_NONSENSE: u32 = 16;
@@ -181,7 +184,8 @@ impl Queue {
             let done = request.done.clone();
             request.done = Done { to: Arc::new(FlushAfter { queue: self.myself.clone(), done }), tag: 0 };
         }
-        self.take_on(Work::new(&request), request.segments);
+        let segments = request.segments;
+        self.take_on(Work::new((), request), segments);
     }
 
     #[inline]

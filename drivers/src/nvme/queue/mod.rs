@@ -6,18 +6,18 @@
 //! does when things go wrong.
 mod recovery;
 
-use super::batch::Batch;
 use super::bounce::{BUFFER_BYTES, Bounced, Buffers};
 use super::command::{COMMAND_BYTES, Command, DSM_DEALLOCATE, DataPointer, Opcode, flags};
 use super::completion::Entry;
 use super::counters::Counters;
 use super::identify::Sgl;
-use super::pointers::{Cursor, LIST_BYTES, List, MOST_BYTES, describe};
+use super::namespace::Format;
+use super::pointers::{LIST_BYTES, List, MOST_BYTES, describe};
 use super::registers::Window;
 use super::ring::{Ring, peek};
 use super::shadow::Shadow;
 use super::wishes::Wishes;
-use super::work::{Format, Work};
+use crate::request::{Batch, Cursor, Work};
 use crate::{DmaMemory, Interrupt, Kernel};
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -90,7 +90,7 @@ struct State {
     lists: DmaMemory,
     bounce: Option<Buffers>,
     /// Requests that found no slot, in order, with copies of their segments.
-    waiting: VecDeque<(Work, Vec<Segment>)>,
+    waiting: VecDeque<(Work<Format>, Vec<Segment>)>,
     counters: Counters,
     /// Completions for nothing since the last reset.
     nonsense: u32,
@@ -247,7 +247,7 @@ impl Queue {
 
     /// Makes commands of as much of the request as there are slots for.
     #[inline]
-    fn issue(&self, state: &mut State, work: &mut Work, segments: &[Segment]) -> Progress {
+    fn issue(&self, state: &mut State, work: &mut Work<Format>, segments: &[Segment]) -> Progress {
         loop {
             if let Some(error) = work.failed() {
                 return Progress::Failed(error);
@@ -279,8 +279,14 @@ impl Queue {
 
     /// The next command of a request.
     #[inline]
-    fn make(&self, state: &mut State, work: &Work, segments: &[Segment], slot: u8) -> Result<Made, Progress> {
-        let &Work { format: Format { namespace, shift, .. }, block, .. } = work;
+    fn make(
+        &self,
+        state: &mut State,
+        work: &Work<Format>,
+        segments: &[Segment],
+        slot: u8,
+    ) -> Result<Made, Progress> {
+        let &Work { disk: Format { namespace, shift, .. }, block, .. } = work;
         let simple = |opcode, blocks: u64, flags| {
             let command = Command::blocks(opcode, namespace, block, blocks as u32, flags);
             Ok(Made { command, opcode, blocks, bytes: 0, bounced: None })
@@ -294,12 +300,12 @@ impl Queue {
                 return Ok(Made { command, opcode: Opcode::FLUSH, blocks: 0, bytes: 0, bounced: None });
             }
             Operation::WriteZeroes { deallocate } => {
-                let flags = if deallocate && work.format.deallocate_zeroes { flags::DEALLOCATE } else { 0 };
-                let most = work.blocks.min(work.format.zero_blocks.into());
+                let flags = if deallocate && work.disk.deallocate_zeroes { flags::DEALLOCATE } else { 0 };
+                let most = work.blocks.min(work.disk.zero_blocks.into());
                 return simple(Opcode::WRITE_ZEROES, most, flags);
             }
             Operation::Discard => {
-                let blocks = work.blocks.min(work.format.discard_blocks.into());
+                let blocks = work.blocks.min(work.disk.discard_blocks.into());
                 let list = List::of(&state.lists, slot);
                 list.write(0, &[blocks << 32, block]);
                 let opcode = Opcode::DATASET_MANAGEMENT;
@@ -412,7 +418,7 @@ struct Made {
 impl State {
     /// Keeps a request that finds no slot.
     #[cold]
-    fn keep(&mut self, mut work: Work, segments: &[Segment]) -> Option<(Option<Done>, BlockError)> {
+    fn keep(&mut self, mut work: Work<Format>, segments: &[Segment]) -> Option<(Option<Done>, BlockError)> {
         let mut copy = Vec::new();
         let rest = segments.get(work.at.index..).unwrap_or_default();
         if copy.try_reserve_exact(rest.len()).is_err() || self.waiting.try_reserve(1).is_err() {

@@ -1,6 +1,6 @@
 //! Requests that are done are told once, whatever becomes of their batch.
 use super::*;
-use crate::nvme::batch::Batch;
+use crate::request::Batch;
 
 #[test]
 fn a_batch_tells_each_once_in_order_and_what_is_left_when_it_goes() {

@@ -4,10 +4,11 @@ use crate::nvme::command::{Command, DataPointer, Opcode};
 use crate::nvme::completion::Status;
 use crate::nvme::identify::{BadNamespace, CommandLimits, ControllerData, NamespaceData, Page, Sgl};
 use crate::nvme::lifecycle::{deal, server};
-use crate::nvme::pointers::{Cursor, LIST_BYTES, List, describe};
+use crate::nvme::pointers::{LIST_BYTES, List, describe};
 use crate::nvme::registers::Capabilities;
 use crate::nvme::ring::MOST_ENTRIES;
 use crate::nvme::shadow::passes;
+use crate::request::Cursor;
 use core::time::Duration;
 use std::string::ToString;
 

@@ -9,7 +9,7 @@ use core::mem::MaybeUninit;
 type Item = (Done, Result<(), BlockError>);
 
 /// Up to `N` requests that are done. They are told at the latest when this is dropped.
-pub(super) struct Batch<const N: usize> {
+pub(crate) struct Batch<const N: usize> {
     items: [MaybeUninit<Item>; N],
     /// The first so many are in use.
     count: usize,
