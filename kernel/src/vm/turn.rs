@@ -26,8 +26,10 @@ struct ThisCpu<'a> {
     look: Cell<u64>,
     /// Until then the interrupts of devices wait, as long as the guest runs.
     holds: Cell<bool>,
-    /// How long it waits for a device rather than to let it interrupt the guest, in nanoseconds.
-    linger: u64,
+    /// What an exit costs, in nanoseconds.
+    exit: u64,
+    /// The weight of the vCPU whose turn it is.
+    weight: u64,
 }
 
 impl ThisCpu<'_> {
@@ -78,11 +80,9 @@ impl Host for ThisCpu<'_> {
         }
     }
 
-    fn linger(&self) {
-        let end = time::now().0 + self.linger;
-        while !self.attention() && time::now().0 < end {
-            core::hint::spin_loop();
-        }
+    fn patience(&self, longest: u64) -> u64 {
+        let others_wait = scheduler().load(self.cpu.index) > self.weight;
+        if others_wait { self.exit } else { longest.max(self.exit) }
     }
 
     fn set_vcpu_timer(&self, deadline: Option<u64>) {
@@ -115,7 +115,8 @@ pub fn take_turn(runtime: &Runtime, guest: &mut GuestCpu, pick: Pick<Arc<Seat>>)
         slice_end: pick.slice_end,
         look: Cell::new(u64::MAX),
         holds: Cell::new(false),
-        linger: guest.pace.exit(),
+        exit: guest.pace.exit(),
+        weight: pick.entity.params().weight.into(),
     };
     let exits = || seat.exits().iter().sum::<u64>();
     let before = exits();

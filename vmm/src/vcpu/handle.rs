@@ -35,7 +35,7 @@ impl<B: Backend> Vcpu<B> {
                 self.end_of_interrupt(ended)
             }
             Exit::EndOfInterrupt(vector) => self.end_of_interrupt(self.apic.ended(vector)),
-            Exit::Halt => self.after(Named::Hlt, |vcpu| vcpu.halted = true),
+            Exit::Halt => self.halt(host),
             Exit::Pause => {
                 let leave = self.after(Named::Pause, |_| ());
                 leave.or(Some(Leave::Yield))
@@ -274,11 +274,51 @@ impl<B: Backend> Vcpu<B> {
         self.advance(access.next_rip);
         match event {
             None => None,
-            Some(BoardEvent::AwaitsOne) => {
-                host.linger();
-                None
-            }
+            Some(BoardEvent::AwaitsOne) => self.asked(host),
             Some(event) => self.board_event(event),
+        }
+    }
+
+    #[inline(never)]
+    fn halt(&mut self, host: &impl Host) -> Option<Leave> {
+        if self.answers.awaits() {
+            self.answers.halts(host.now());
+        }
+        self.after(Named::Hlt, |vcpu| vcpu.halted = true)
+    }
+
+    /// A disk has been asked for something, and nothing else is under way.
+    #[inline(never)]
+    fn asked(&mut self, host: &impl Host) -> Option<Leave> {
+        self.answers.asks(host.now(), |longest| host.patience(longest));
+        self.await_answer(host);
+        None
+    }
+
+    /// Waits for a disk's answer as long as that may be waited for, or until somebody wants something of this vCPU.
+    /// What the CPU is wanted for comes between: the answer itself is noticed by a task, and may need several.
+    pub(super) fn await_answer(&mut self, host: &impl Host) {
+        let until = self.answers.until();
+        while !self.interrupt_waits() && !self.shared.parking() && !self.shared.fabric.outstanding(self.index)
+        {
+            if host.attention() {
+                return;
+            }
+            if host.now() >= until {
+                break;
+            }
+            core::hint::spin_loop();
+        }
+        self.answers.runs_on();
+    }
+
+    /// At the beginning of a run: whether the answer is there, or is still to be waited for.
+    #[inline(never)]
+    pub(super) fn look_for_answer(&mut self, now: Nanos, host: &impl Host) {
+        if self.shared.board.in_flight() == 0 {
+            self.answers.answered(now);
+        } else if self.answers.until() > now {
+            self.await_answer(host);
         }
     }
 

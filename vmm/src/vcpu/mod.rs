@@ -11,6 +11,7 @@
 //! - `events` decides what is delivered to the guest before an entry, `end_of_interrupt` whether its handler needs an
 //!   exit to end it.
 //! - `handle` is the one match over [`crate::exit::Exit`].
+//! - `answer` decides for how long to wait for a disk before the guest runs on.
 //! - `bus` leads an emulated access to the local APIC or to the board.
 //! - `control` and `msr` check what a guest writes to control and model-specific registers.
 //!
@@ -19,6 +20,7 @@
 //! A vCPU runs without allocating and without waiting; it takes only the short locks of devices. It
 //! leaves [`Vcpu::run`] as soon as the host wants its CPU, the guest halts, or the VM ends. An
 //! instruction that could not be carried out changed nothing.
+mod answer;
 mod bus;
 mod control;
 mod end_of_interrupt;
@@ -60,9 +62,12 @@ pub trait Host {
     fn enters_guest(&self) {}
     /// The guest does not run any more. Called with interrupts open.
     fn left_guest(&self) {}
-    /// A device of the host has just been asked for something, and nothing else is under way: its answer may come so
-    /// soon that waiting for it costs less than the exit by which it would come. Called with interrupts open.
-    fn linger(&self) {}
+    /// A device of the host has just been asked for something, and nothing else is under way: for how long this CPU
+    /// can wait for the answer before the guest runs on. As long as the exit costs by which the answer would come; and
+    /// up to `longest`, for which the guest is not expected to do anything, if nobody else wants the CPU.
+    fn patience(&self, longest: Nanos) -> Nanos {
+        longest
+    }
 }
 
 /// Why a vCPU gives its CPU back.
@@ -127,6 +132,8 @@ pub struct Vcpu<B: Backend> {
     unsettled: bool,
     /// The timer that the host was last told.
     armed: Option<Nanos>,
+    /// What the guest does until a disk answers.
+    answers: answer::Answers,
     exits: [u64; ExitKind::COUNT],
 }
 
@@ -176,6 +183,7 @@ impl<B: Backend> Vcpu<B> {
             eoi_lent: false,
             unsettled: false,
             armed: None,
+            answers: answer::Answers::new(),
             exits: [0; ExitKind::COUNT],
         };
         vcpu.backend.set_apic_mode(vcpu.apic.mode());
@@ -270,7 +278,11 @@ impl<B: Backend> Vcpu<B> {
 
     /// Runs the guest on this CPU until one of the reasons in [`Leave`].
     pub fn run(&mut self, cpu: &mut B::Cpu, host: &impl Host) -> Leave {
-        self.expire_timers(host.now());
+        let now = host.now();
+        self.expire_timers(now);
+        if self.answers.awaits() {
+            self.look_for_answer(now, host);
+        }
         loop {
             host.disable_interrupts();
             let leave = if self.shared.parking() {

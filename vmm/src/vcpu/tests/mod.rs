@@ -1,5 +1,6 @@
 //! vCPUs on the host: exits played by a fake back end, their effects looked at in registers, memory,
 //! devices and the next entry.
+mod answers;
 mod clock;
 mod devices;
 mod end_of_interrupt;
