@@ -28,13 +28,15 @@ const fn random(name: &'static str, write: bool, depth: u64) -> Pattern {
     Pattern { name, write, random: true, bytes: 4096, depth }
 }
 
-const fn sequential(name: &'static str, write: bool) -> Pattern {
-    Pattern { name, write, random: false, bytes: 1 << 20, depth: 1 }
+const fn sequential(name: &'static str, write: bool, depth: u64) -> Pattern {
+    Pattern { name, write, random: false, bytes: 1 << 20, depth }
 }
 
-const PATTERNS: [Pattern; 6] = [
-    sequential("write_seq", true),
-    sequential("read_seq", false),
+const PATTERNS: [Pattern; 8] = [
+    sequential("write_seq", true, 1),
+    sequential("read_seq", false, 1),
+    sequential("write_seq_4", true, 4),
+    sequential("read_seq_4", false, 4),
     random("read_1", false, 1),
     random("write_1", true, 1),
     random("read_32", false, 32),

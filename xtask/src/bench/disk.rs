@@ -13,7 +13,7 @@
 //! Instructions are counted as in `counted`, on a drive that has no data and takes no time: what a request costs in a VM
 //! beyond what it costs Linux itself is what the hypervisor does, and the guest's driver in place of NVMe's.
 use super::counted::Counter;
-use super::guests::{self, NAME};
+use super::guests::{self, DiskBus, NAME};
 use super::reading::number;
 use super::{ROUNDS, Values};
 use crate::artifacts::Artifacts;
@@ -35,8 +35,9 @@ const TURN: f64 = 1.0;
 /// The same in a machine that counts instructions, a thousand million of which are a second there.
 const COUNTED_TURN: f64 = 0.2;
 
-/// The patterns of `bench-linux disk`: their names there and as metrics, and whether requests or bytes are compared.
-const PATTERNS: [&str; 6] = ["write_seq", "read_seq", "read_1", "write_1", "read_32", "write_32"];
+/// The patterns of `bench-linux disk`: their names there and as metrics.
+const PATTERNS: [&str; 8] =
+    ["write_seq", "read_seq", "write_seq_4", "read_seq_4", "read_1", "write_1", "read_32", "write_32"];
 
 /// Those whose instructions are counted: an idle machine that counts lets its clock jump, so there must be enough to do.
 const COUNTED: [&str; 2] = ["read_32", "write_32"];
@@ -127,16 +128,16 @@ impl Exits {
     }
 }
 
-/// All figures.
-pub(super) fn compare(built: &Artifacts, guest: &Guest) -> Result<Values> {
+/// All figures of a bus, by metrics of this group.
+pub(super) fn compare(built: &Artifacts, guest: &Guest, bus: DiskBus, group: &str) -> Result<Values> {
     let folder = workspace::target_folder("bench/disk")?;
-    let (mut linux, mut node) = step("starting Linux, and Linux in a VM, on a drive each", || {
-        Ok((start_linux(guest, &folder)?, start_node(built, guest, &folder)?))
-    })?;
+    let what = format!("starting Linux, and Linux in a VM by {}, on a drive each", bus.name());
+    let (mut linux, mut node) =
+        step(&what, || Ok((start_linux(guest, &folder)?, start_node(built, guest, bus, &folder)?)))?;
     let mut values = Values::new();
     for pattern in PATTERNS {
         let (mut ours, mut theirs) = (Done::default(), Done::default());
-        step(&format!("comparing disks: {pattern}"), || -> Result<()> {
+        step(&format!("comparing disks: {} {pattern}", bus.name()), || -> Result<()> {
             // A first turn of each warms up what there is to warm up.
             linux.turn(pattern, TURN, &mut Done::default())?;
             node.turn(pattern, TURN, &mut Done::default())?;
@@ -154,9 +155,9 @@ pub(super) fn compare(built: &Artifacts, guest: &Guest) -> Result<Values> {
                 theirs.per_second(),
                 after.since(&before, ours.operations)
             ));
-            values.insert(format!("disk.{pattern}"), ours.per_second() / theirs.per_second());
-            values.insert(format!("disk.{pattern}_iops"), ours.per_second());
-            values.insert(format!("disk.exits_{pattern}"), exits);
+            values.insert(format!("{group}.{pattern}"), ours.per_second() / theirs.per_second());
+            values.insert(format!("{group}.{pattern}_iops"), ours.per_second());
+            values.insert(format!("{group}.exits_{pattern}"), exits);
             Ok(())
         })?;
     }
@@ -212,7 +213,7 @@ pub(super) fn instructions(built: &Artifacts, guest: &Guest, counter: &mut Count
         })
     };
     let linux = per_request("Linux itself", guests::linux_itself(guest, LINUX_DISK)?, Firmware::Bios)?;
-    let ours = per_request("in a VM", guests::with_disk(built, guest)?, Firmware::Uefi)?;
+    let ours = per_request("in a VM", guests::with_disk(built, guest, DiskBus::VirtioBlk)?, Firmware::Uefi)?;
     let names = COUNTED.map(|pattern| format!("disk.instructions_{pattern}"));
     let beyond = COUNTED.map(|pattern| format!("disk.instructions_{pattern}_more"));
     let more = ours.iter().zip(&linux).map(|(ours, theirs)| (ours - theirs).round());
@@ -239,8 +240,8 @@ fn start_linux(guest: &Guest, folder: &Path) -> Result<Machine> {
 }
 
 /// Linux in a VM.
-fn start_node(built: &Artifacts, guest: &Guest, folder: &Path) -> Result<Machine> {
-    let medium = guests::with_disk(built, guest)?;
+fn start_node(built: &Artifacts, guest: &Guest, bus: DiskBus, folder: &Path) -> Result<Machine> {
+    let medium = guests::with_disk(built, guest, bus)?;
     ready(machine(medium, drive(folder, "node")?).start()?)
 }
 

@@ -47,7 +47,7 @@ echo "GUEST-MARKER up=$up run=$run cpus=$cpus mem=${mem}kB"
 case $run in
 exits) /bench-linux;;
 disk:*)
-  for m in virtio_ring virtio virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci virtio_blk; do insmod /m/$m.ko; done
+  for m in $(cat /modules/order 2>/dev/null); do insmod /modules/$m.ko; done
   until [ -b ${run#disk:} ]; do sleep 0.1; done
   # As it is typed, without its echo: what is read is what the program says.
   stty -echo; /bench-linux disk ${run#disk:};;
@@ -87,11 +87,33 @@ fn linux_volume(built: &Artifacts, guest: &Guest, name: &str, head: &str, run: &
     volume.write(built, &format!("{head}{}", linux_vm(NAME, 1, "256M", run)))
 }
 
+/// What a guest has the machine's NVMe drive on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum DiskBus {
+    VirtioBlk,
+    VirtioScsi,
+}
+
+impl DiskBus {
+    /// As `purevisor.toml` spells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::VirtioBlk => "virtio-blk",
+            Self::VirtioScsi => "virtio-scsi",
+        }
+    }
+}
+
 /// A Linux guest that uses the machine's NVMe drive, on the node's console.
-pub(super) fn with_disk(built: &Artifacts, guest: &Guest) -> Result<Medium> {
-    let volume = Volume::with_linux("disk", guest)?;
-    let vm = linux_vm(NAME, 1, "256M", "disk:/dev/vda");
-    volume.write(built, &format!("{ATTACHED}{vm}disks = [{{ source = \"nvme0n1\" }}]\n"))
+pub(super) fn with_disk(built: &Artifacts, guest: &Guest, bus: DiskBus) -> Result<Medium> {
+    let (device, drivers): (_, &[_]) = match bus {
+        DiskBus::VirtioBlk => ("/dev/vda", &["virtio_pci", "virtio_blk"]),
+        DiskBus::VirtioScsi => ("/dev/sda", &["virtio_pci", "virtio_scsi", "sd_mod"]),
+    };
+    let name = bus.name();
+    let volume = Volume::with_linux_and(name, guest, drivers)?;
+    let vm = linux_vm(NAME, 1, "256M", &format!("disk:{device}"));
+    volume.write(built, &format!("{ATTACHED}{vm}disks = [{{ source = \"nvme0n1\", bus = \"{name}\" }}]\n"))
 }
 
 /// The same Linux without a hypervisor.
@@ -154,6 +176,11 @@ impl Volume {
 
     /// With the guest's kernel and an initramfs that can do all that [`INIT`] knows.
     fn with_linux(name: &str, guest: &Guest) -> Result<Self> {
+        Self::with_linux_and(name, guest, &[])
+    }
+
+    /// Likewise; [`INIT`] can also load these drivers.
+    fn with_linux_and(name: &str, guest: &Guest, drivers: &[&str]) -> Result<Self> {
         // The C library goes into the program. The compiler driver is there: Rust itself links by it.
         let flags = ["-C", "target-feature=+crt-static", "-C", "strip=symbols"];
         let program = build("bench-linux", "x86_64-unknown-linux-gnu", "release", &flags)?;
@@ -163,6 +190,9 @@ impl Volume {
         // As the peers' guest had them, and any guest with a disk or network has: unpacked, not loaded.
         for module in MODULES {
             initramfs.file(&format!("m/{module}.ko"), 0o644, &guest.module(module)?);
+        }
+        if !drivers.is_empty() {
+            initramfs.modules(&guest.modules(drivers)?);
         }
         volume.put("initrd.img", &compressed(&initramfs.finish())?)?;
         volume.copy("vmlinuz", &guest.kernel())?;

@@ -28,6 +28,7 @@ use crate::progress::say;
 use crate::{artifacts, setup, workspace};
 use catalogue::{CATALOGUE, Group, Metric};
 use counted::Counter;
+use guests::DiskBus;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -81,7 +82,10 @@ pub fn command(mut args: Args) -> Result<ExitCode> {
         values.extend(counter.boot(&guests::boot(&built, &guest)?)?);
     }
     if wanted(Group::Disk) {
-        values.extend(disk::compare(&built, &guest)?);
+        values.extend(disk::compare(&built, &guest, DiskBus::VirtioBlk, "disk")?);
+    }
+    if wanted(Group::Scsi) {
+        values.extend(disk::compare(&built, &guest, DiskBus::VirtioScsi, "scsi")?);
     }
     if wanted(Group::DiskBoot) {
         values.extend(disk::login(&built, &guest)?);
