@@ -455,13 +455,19 @@ impl Board {
     /// When [`Board::expire`] has something to do. A few loads: ask after each access and before a halt.
     #[inline]
     pub fn next_deadline(&self) -> Option<Nanos> {
-        if self.postponed.any() {
-            return Some(0);
-        }
-        let next = [&self.uart.deadline, &self.rtc.deadline, &self.pm.deadline, &self.pit_deadline]
-            .into_iter()
-            .fold(NEVER, |next, deadline| next.min(deadline.load(Ordering::Acquire)));
+        let next = self.earliest();
         (next != NEVER).then_some(next)
+    }
+
+    /// As [`Self::next_deadline`]; [`Nanos::MAX`] for none.
+    #[inline]
+    pub fn earliest(&self) -> Nanos {
+        if self.postponed.any() {
+            return 0;
+        }
+        [&self.uart.deadline, &self.rtc.deadline, &self.pm.deadline, &self.pit_deadline]
+            .into_iter()
+            .fold(NEVER, |next, deadline| next.min(deadline.load(Ordering::Acquire)))
     }
 
     /// Lets the timers of all devices act that are due, and those go on that had stopped to let others.

@@ -16,11 +16,17 @@ impl<B: Backend> Vcpu<B> {
     pub(super) fn set_eoi_flag(&mut self, value: u64) {
         let at = Gpa::try_new(value & !3).filter(|at| self.shared.memory.load_u32(*at).is_ok());
         self.eoi_flag = at.filter(|_| value & 1 != 0);
+        self.lends = true;
     }
 
     /// Sets the bit, if this entry's interrupt can be ended so.
+    #[inline(never)]
     pub(super) fn lend_end_of_interrupt(&mut self) {
-        let Some(at) = self.eoi_flag else { return };
+        let Some(at) = self.eoi_flag.filter(|_| self.awaited.is_some() || self.apic.handles()) else {
+            // Until the next interrupt.
+            self.lends = false;
+            return;
+        };
         let unseen = match self.awaited {
             // If the guest had one in service, the next end of interrupt could be that one's.
             Some(vector) => self.apic.would_end_unseen(vector),

@@ -34,7 +34,7 @@ impl<B: Backend> Vcpu<B> {
             self.backend.set_requests(&requests);
         }
         self.backend.want_priority_below(self.apic.held_back());
-        if self.eoi_flag.is_some() {
+        if self.lends {
             self.lend_end_of_interrupt();
         }
         None
@@ -132,6 +132,7 @@ impl<B: Backend> Vcpu<B> {
         if can {
             self.awaited = Some(vector);
             self.unsettled = true;
+            self.lends = true;
         }
         can
     }
@@ -144,6 +145,7 @@ impl<B: Backend> Vcpu<B> {
         }
         let vector = self.apic.deliverable()?;
         self.apic.acknowledge(vector);
+        self.lends = true;
         Some(vector)
     }
 }

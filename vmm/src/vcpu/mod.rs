@@ -126,12 +126,14 @@ pub struct Vcpu<B: Backend> {
     awaited: Option<u8>,
     /// Where the guest wants to be told that it can end an interrupt by itself.
     eoi_flag: Option<Gpa>,
+    /// Something may be in service, or be taken in the next entry, whose end it could be told of.
+    lends: bool,
     /// It is told so in this entry.
     eoi_lent: bool,
     /// One of the two is to be settled behind this entry.
     unsettled: bool,
     /// The timer that the host was last told.
-    armed: Option<Nanos>,
+    armed: Nanos,
     /// What the guest does until a disk answers.
     answers: answer::Answers,
     exits: [u64; ExitKind::COUNT],
@@ -180,9 +182,10 @@ impl<B: Backend> Vcpu<B> {
             system_time: None,
             awaited: None,
             eoi_flag: None,
+            lends: false,
             eoi_lent: false,
             unsettled: false,
-            armed: None,
+            armed: Nanos::MAX,
             answers: answer::Answers::new(),
             exits: [0; ExitKind::COUNT],
         };
@@ -236,14 +239,15 @@ impl<B: Backend> Vcpu<B> {
 
     /// Its next timer: the local APIC's, and for vCPU 0 those of the board.
     pub fn deadline(&self) -> Option<Nanos> {
-        let own = self.apic.deadline();
-        if self.index != 0 {
-            return own;
-        }
-        match (own, self.shared.board.next_deadline()) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
+        let next = self.next_timer();
+        (next != Nanos::MAX).then_some(next)
+    }
+
+    /// As [`Self::deadline`]; [`Nanos::MAX`] for none.
+    #[inline]
+    fn next_timer(&self) -> Nanos {
+        let own = self.apic.next_timer();
+        if self.index != 0 { own } else { own.min(self.shared.board.earliest()) }
     }
 
     /// Begins a turn on this CPU: puts the vCPU's extended state into it, unless it is there still (`in_cpu`),
@@ -332,10 +336,10 @@ impl<B: Backend> Vcpu<B> {
     /// Tells the host when the next timer has changed.
     #[inline]
     fn tell_timer(&mut self, host: &impl Host) {
-        let deadline = self.deadline();
-        if deadline != self.armed {
-            self.armed = deadline;
-            host.set_vcpu_timer(deadline);
+        let next = self.next_timer();
+        if next != self.armed {
+            self.armed = next;
+            host.set_vcpu_timer((next != Nanos::MAX).then_some(next));
         }
     }
 }

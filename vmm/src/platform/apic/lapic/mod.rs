@@ -346,6 +346,12 @@ impl LocalApic {
         }
     }
 
+    /// As [`Self::deadline`]; [`Nanos::MAX`] for never.
+    #[inline]
+    pub fn next_timer(&self) -> Nanos {
+        self.timer.next()
+    }
+
     /// Raises the timer's interrupt if it is due. Whether it was.
     #[inline]
     pub fn expire(&mut self, now: Nanos) -> bool {

@@ -136,6 +136,12 @@ impl LocalApic {
         self.ended(vector)
     }
 
+    /// Whether an interrupt is in service that it does not leave to the hardware.
+    #[inline]
+    pub fn handles(&self) -> bool {
+        self.in_service != 0
+    }
+
     /// Whether the interrupt in service can end without anybody seeing it: nothing waits for it, nor does the IOAPIC.
     #[inline]
     pub fn ends_unseen(&self) -> bool {
