@@ -155,7 +155,8 @@ impl Node {
         self.session.send("\x1d\x15")?;
         let mut state = self.ask("cpu")? + &self.ask("log")?;
         let list = self.ask("vm list")?;
-        for row in list.lines().skip_while(|line| !line.starts_with("NAME")).skip(1) {
+        let rows = list.lines().skip_while(|line| !line.starts_with("NAME")).skip(1);
+        for row in rows.take_while(|line| !line.starts_with(PROMPT)) {
             if let Some(vm) = row.split_whitespace().next() {
                 state += &self.ask(&format!("vm info {vm}"))?;
             }

@@ -22,10 +22,9 @@ struct ThisCpu<'a> {
     cpu: &'static PerCpu,
     runtime: &'a Runtime,
     slice_end: u64,
-    /// When it looks at queues again that the guest does not notify of; `u64::MAX` if there is none.
+    /// When it looks at queues again that the guest does not notify of; `u64::MAX` if there is none. Until then the
+    /// interrupts of devices wait, as long as the guest runs.
     look: Cell<u64>,
-    /// Until then the interrupts of devices wait, as long as the guest runs.
-    holds: Cell<bool>,
     /// What an exit costs, in nanoseconds.
     exit: u64,
     /// The weight of the vCPU whose turn it is.
@@ -68,14 +67,14 @@ impl Host for ThisCpu<'_> {
 
     #[inline]
     fn enters_guest(&self) {
-        if self.holds.get() {
+        if self.look.get() != u64::MAX {
             hold_devices(true);
         }
     }
 
     #[inline]
     fn left_guest(&self) {
-        if self.holds.get() {
+        if self.look.get() != u64::MAX {
             hold_devices(false);
         }
     }
@@ -114,7 +113,6 @@ pub fn take_turn(runtime: &Runtime, guest: &mut GuestCpu, pick: Pick<Arc<Seat>>)
         runtime,
         slice_end: pick.slice_end,
         look: Cell::new(u64::MAX),
-        holds: Cell::new(false),
         exit: guest.pace.exit(),
         weight: pick.entity.params().weight.into(),
     };
@@ -165,9 +163,7 @@ fn run(host: &ThisCpu<'_>, guest: &mut GuestCpu, seat: &Arc<Seat>) -> Reason {
             continue;
         }
         let pace = guest.pace.get();
-        let looks = board.look(now, pace);
-        host.holds.set(looks);
-        host.look.set(if looks { now + pace } else { u64::MAX });
+        host.look.set(if board.look(now, pace) { now + pace } else { u64::MAX });
         disable_interrupts();
         host.arm(vcpu.deadline());
         enable_interrupts();

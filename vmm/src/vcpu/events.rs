@@ -55,7 +55,7 @@ impl<B: Backend> Vcpu<B> {
 
     /// Whether the local APIC or the 8259 has an interrupt to be injected into this vCPU.
     #[inline]
-    pub(super) fn interrupt_waits(&self) -> bool {
+    fn interrupt_waits(&self) -> bool {
         self.apic.deliverable().is_some() || self.apic.ext_int()
     }
 

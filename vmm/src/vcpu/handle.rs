@@ -299,8 +299,9 @@ impl<B: Backend> Vcpu<B> {
     /// What the CPU is wanted for comes between: the answer itself is noticed by a task, and may need several.
     pub(super) fn await_answer(&mut self, host: &impl Host) {
         let until = self.answers.until();
-        while !self.interrupt_waits() && !self.shared.parking() && !self.shared.fabric.outstanding(self.index)
-        {
+        // Also an interrupt that the hardware is to deliver.
+        let interrupted = self.apic.due().is_some() || self.apic.ext_int();
+        while !interrupted && !self.shared.parking() && !self.shared.fabric.outstanding(self.index) {
             if host.attention() {
                 return;
             }

@@ -340,10 +340,8 @@ impl LocalApic {
     /// When `expire` has something to do.
     #[inline]
     pub fn deadline(&self) -> Option<Nanos> {
-        match self.timer.next() {
-            NEVER => None,
-            at => Some(at),
-        }
+        let next = self.next_timer();
+        (next != NEVER).then_some(next)
     }
 
     /// As [`Self::deadline`]; [`Nanos::MAX`] for never.
