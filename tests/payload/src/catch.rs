@@ -232,17 +232,21 @@ unsafe extern "C" {
     static exception_stubs: u8;
 }
 
+/// Where the handler of a vector begins.
+pub fn stub(vector: u8) -> u64 {
+    &raw const exception_stubs as u64 + 16 * u64::from(vector)
+}
+
 /// Fills the interrupt table: each vector has its stub and the stack for exceptions.
 pub fn fill_idt() {
     for vector in 0..=255u8 {
-        let handler = &raw const exception_stubs as u64 + 16 * u64::from(vector);
         let stack = match vector {
             2 => 2,
             8 => 3,
             _ => 1,
         };
         // Breakpoints may come from user code.
-        let gate = Gate { handler, stack, from_user: vector == 3 };
+        let gate = Gate { handler: stub(vector), stack, from_user: vector == 3 };
         // SAFETY: a stub puts back all registers but those that `on_exception` or a case's hook means to
         // change. Each CPU has these stacks in its TSS.
         unsafe { idt::set(vector, gate) };

@@ -219,11 +219,14 @@ cases! {
     Halt "halt" Last Halts,
         "HLT with interrupts off";
     DebugStorm "debug-storm" Last Anyhow,
-        "a data breakpoint on the stack of #DB, whose delivery raises the next (CVE-2015-8104); QEMU 7.2 itself takes none directly under it, and in an SVM guest now and then one that is late";
+        "a data breakpoint on the stack of #DB, whose delivery raises the next (CVE-2015-8104)",
+        Qemu "QEMU 7.2, cpu_check_watchpoint: a push of a delivery that meets a data breakpoint abandons the delivery, and the next that meets one takes a lock that the delivery holds: QEMU ends with an assertion. So it does where an interrupt of the machine comes in between, in about one of a hundred starts";
     AlignmentStorm "alignment-storm" Last Anyhow,
         "#AC in user code, whose handler returns to the same instruction for ever";
     InitSelf "init-self" Last Restarts,
         "INIT to itself: the CPU starts at the reset vector";
+    FetchStorm "fetch-storm" Last Spins,
+        "an instruction breakpoint on the handler of #DB, which raises the next before its first instruction (SDM vol. 3B, 17.3.1.1)";
     Cr0Combinations "cr0-combinations" Last GoesOn,
         "PG without PE, NW without CD, reserved bits, and PG=0 in 64-bit code raise #GP (APM vol. 2, 3.1.1)",
         Qemu "QEMU 7.2, cpu_x86_update_cr0 checks nothing: directly under it NW=1 with CD=0 is taken, and PG=0 in 64-bit code goes on in 32-bit code; MOV to CR0 is not intercepted";

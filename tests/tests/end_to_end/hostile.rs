@@ -1,6 +1,6 @@
 //! Hostile guests: each gets what a CPU would do, or is stopped with a reason; nobody else notices.
 use crate::{NODE, debian};
-use payload::{CASES, Case, Ends, Group};
+use payload::{CASES, Case, Ends, Group, Id};
 use std::time::{Duration, Instant};
 use tests::node::{self, Node};
 use tests::rig::Rig;
@@ -8,10 +8,10 @@ use tests::volume::Volume;
 use xtask::failure::{Failure, Result};
 
 /// A VM that runs cases of the payload.
-fn payload_vm(name: &str, vcpus: u32, cases: &str) -> String {
+fn payload_vm(name: &str, vcpus: u32, cases: &str, lines: &str) -> String {
     format!(
         "[[vm]]\nname = \"{name}\"\nvcpus = {vcpus}\nmemory = \"32M\"\nkernel = \"payload\"\n\
-         cmdline = \"{cases}\"\nautostart = false\n\n"
+         cmdline = \"{cases}\"\nautostart = false\n{lines}\n\n"
     )
 }
 
@@ -112,7 +112,7 @@ fn hostile_guests_get_what_a_cpu_does_and_a_bystander_goes_on(rig: Rig) -> Resul
     let mut config = with_bystander(rig);
     for (group, vcpus) in groups {
         let names: Vec<&str> = cases(rig, group).map(|case| case.name).collect();
-        config += &payload_vm(group.name(), vcpus, &format!("seed=1 {}", names.join(" ")));
+        config += &payload_vm(group.name(), vcpus, &format!("seed=1 {}", names.join(" ")), "");
     }
     let mut node = node::boot_in(rig, &Volume::new(config)?)?;
     let mut failures = Vec::new();
@@ -132,6 +132,7 @@ fn random_instructions_end_at_most_their_own_vm(rig: Rig) -> Result<()> {
             &format!("seed{seed}"),
             1,
             &format!("seed={seed} random-instructions random-msrs random-mmio"),
+            "",
         );
     }
     let mut node = node::boot_in(rig, &Volume::new(config)?)?;
@@ -180,7 +181,10 @@ fn spins(node: &mut Node, name: &str) -> Result<()> {
 fn a_guest_that_ends_or_hangs_is_told_of_and_disturbs_nobody(rig: Rig) -> Result<()> {
     let mut config = with_bystander(rig);
     for case in cases(rig, Group::Last) {
-        config += &payload_vm(case.name, 1, case.name);
+        // QEMU 7.2 loads DR7 at VMRUN but arms breakpoints only at MOV DR (svm_helper.c, bpt_helper.c): on
+        // another processor than the one that executed that, a guest's breakpoints do not strike.
+        let stays = if case.id == Id::FetchStorm { "affinity = [0]" } else { "" };
+        config += &payload_vm(case.name, 1, case.name, stays);
     }
     let mut node = node::boot_in(rig, &Volume::new(config)?)?;
     let mut failures = Vec::new();
@@ -253,8 +257,10 @@ fn a_guest_that_ends_or_hangs_is_told_of_and_disturbs_nobody(rig: Rig) -> Result
         }
     }
     bystander_goes_on(&mut node)?;
-    node.command("vm kill spin")?;
-    node.wait_for_state("spin", "off")?;
+    for case in cases(rig, Group::Last).filter(|case| case.ends == Ends::Spins) {
+        node.command(&format!("vm kill {}", case.name))?;
+        node.wait_for_state(case.name, "off")?;
+    }
     node.power_off()?;
     report(&failures)
 }

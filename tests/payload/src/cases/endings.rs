@@ -1,7 +1,7 @@
 //! What ends or stops the machine.
 #![allow(unsafe_code)] // What a CPU does not go on from.
 use super::mmio::NOTHING;
-use crate::catch::{Came, Frame, hook};
+use crate::catch::{self, Came, Frame, hook};
 use crate::instructions::*;
 use crate::{Outcome, apic, cpu, paging, processors, say};
 use bare::{idt, memory, power};
@@ -16,7 +16,7 @@ pub fn triple_fault() -> Outcome {
 pub fn page_tables_in_mmio() -> Outcome {
     // SAFETY: what nobody answers for reads as all ones: addresses without RAM, or reserved bits.
     unsafe { paging::put_window_table_into(NOTHING) };
-    let came = crate::catch::catch(|| discard(memory::load::<u32>(paging::WINDOW)));
+    let came = catch::catch(|| discard(memory::load::<u32>(paging::WINDOW)));
     crate::wrong!("{}", Came(came))
 }
 
@@ -46,7 +46,7 @@ pub fn debug_storm() -> Outcome {
     set_dr0(pushed_to);
     set_dr7(0x400 | 2 | WRITES_OF_8_BYTES);
     hook(
-        |frame: &mut Frame| frame.vector as u8 == crate::catch::DB,
+        |frame: &mut Frame| frame.vector as u8 == catch::DB,
         || {
             // SAFETY: on a stack on which nobody is until the exception that this raises.
             unsafe { (pushed_to as *mut u64).write_volatile(0) };
@@ -55,8 +55,16 @@ pub fn debug_storm() -> Outcome {
             processors::wait(100_000);
         },
     );
-    say!("PAYLOAD debug-storm took {} #DB", cpu::taken(crate::catch::DB));
+    say!("PAYLOAD debug-storm took {} #DB", cpu::taken(catch::DB));
     Ok(())
+}
+
+pub fn fetch_storm() -> Outcome {
+    cli();
+    set_dr0(catch::stub(catch::DB));
+    set_dr7(0x400 | 2);
+    // SAFETY: gets to the handler of #DB, of whose instructions none is ever executed.
+    unsafe { asm!("int 1", options(noreturn)) }
 }
 
 /// User code: a load from an odd address, with the flag AC on.
@@ -79,7 +87,7 @@ pub fn alignment_storm() -> Outcome {
         |frame: &mut Frame| frame.vector == 17,
         || {
             // SAFETY: only an exception ends the user code, which writes to no memory.
-            crate::catch::catch(|| unsafe {
+            catch::catch(|| unsafe {
                 asm!(
                     "push {ss}", "push {rsp}", "push {flags}", "push {cs}", "push {rip}", "iretq",
                     ss = in(reg) u64::from(cpu::USER_DATA), rsp = in(reg) stack, flags = in(reg) AC | 2,

@@ -72,6 +72,7 @@ pub fn run(id: Id) -> Outcome {
         Id::Spin => endings::spin(),
         Id::Halt => endings::halt(),
         Id::DebugStorm => endings::debug_storm(),
+        Id::FetchStorm => endings::fetch_storm(),
         Id::AlignmentStorm => endings::alignment_storm(),
         Id::InitSelf => endings::init_self(),
     }
