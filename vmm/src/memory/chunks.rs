@@ -26,7 +26,8 @@
 //!
 //! Lock: `pins` of a guest's chunks, held for a change of one of them; below a device's locks, above the heap's.
 
-use super::guest::{GuestMemory, Layout};
+use super::guest::GuestMemory;
+use super::layout::Layout;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;

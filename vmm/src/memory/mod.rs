@@ -8,17 +8,20 @@
 //! [`chunks`] says who may keep one, and until when.
 pub mod chunks;
 mod code_walk;
+mod copy;
 mod guest;
+mod layout;
 pub mod nested;
+#[cfg(any(test, feature = "host-tests"))]
+pub mod on_heap;
 mod scatter;
 mod walk;
 mod window;
 
 pub use chunks::{Backing, Chunks, NoMemory};
 pub use code_walk::{CodeWalk, translate_code};
-#[cfg(any(test, feature = "host-tests"))]
-pub use guest::on_heap;
-pub use guest::{GuestMemory, Layout, NotRam, Word};
+pub use guest::{GuestMemory, NotRam, Word};
+pub use layout::Layout;
 pub use scatter::{MAX_BYTES, ROOM_PIECES, Room, Scatter};
 pub use walk::{Access, AccessKind, WalkFault, translate};
 pub use window::Window;

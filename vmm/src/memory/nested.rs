@@ -106,7 +106,7 @@ fn map_around_video<F: Format<Input = Gpa>, M: TableMemory>(
 #[allow(unsafe_code)] // A table memory is an unsafe promise.
 mod tests {
     use super::*;
-    use crate::memory::guest::on_heap::HeapMemory;
+    use crate::memory::on_heap::HeapMemory;
     use alloc::boxed::Box;
     use alloc::vec::Vec;
     use mm::paging::{Ept, Npt};

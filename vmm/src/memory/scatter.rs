@@ -1,7 +1,8 @@
 //! Guest memory as a list of segments that data can be moved to and from without a copy.
 #![allow(unsafe_code)] // copies to and from segments that are checked and made here
 
-use super::guest::{GuestMemory, NotRam, copy};
+use super::copy::copy;
+use super::guest::{GuestMemory, NotRam};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use block::Segment;
