@@ -31,7 +31,9 @@
 //! there, and an entity's virtual runtime is brought to within [`MAX_LAG_NS`] of what it competes with:
 //! lifted at pick, to the picking queue's clock and to the start of the last turn of whoever waits
 //! anywhere; lowered when it moves to a queue that is behind. The start of a turn, not its end, is the
-//! yardstick, because a light entity's single turn legitimately puts it far ahead.
+//! yardstick, because a light entity's single turn legitimately puts it far ahead. An entity that nobody
+//! waited for gets a turn of [`ALONE_NS`], several slices, of which only the last counts for that; who comes
+//! to its CPU meanwhile has it picked anew.
 //!
 //! # Promises
 //!
@@ -89,5 +91,5 @@ pub use entity::{Entity, Params, Stats};
 pub use placement::Placement;
 pub use scheduler::{Pick, Reason, Scheduler};
 pub use virtual_time::{
-    DEFAULT_WEIGHT, MAX_LAG_NS, MAX_WEIGHT, MIN_SLICE_NS, SLICE_NS, STEAL_LAG_NS, WAKE_LAG_NS,
+    ALONE_NS, DEFAULT_WEIGHT, MAX_LAG_NS, MAX_WEIGHT, MIN_SLICE_NS, SLICE_NS, STEAL_LAG_NS, WAKE_LAG_NS,
 };

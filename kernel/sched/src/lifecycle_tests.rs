@@ -1,6 +1,6 @@
 //! An entity's states, one call at a time, and what the calls answer.
 
-use crate::{CpuSet, Entity, Params, Placement, Reason, Refused, SLICE_NS, Scheduler};
+use crate::{ALONE_NS, CpuSet, Entity, Params, Placement, Reason, Refused, SLICE_NS, Scheduler};
 use alloc::string::ToString;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -61,13 +61,34 @@ fn a_new_entity_waits_for_its_first_wake_and_a_second_changes_nothing() {
     assert_eq!(sched.wake(&entity, 5), Some(Placement { cpu: 0, preempt: true }));
     assert_eq!(sched.wake(&entity, 5), None);
     let pick = sched.pick(0, 10).unwrap();
-    assert_eq!((*pick.entity.payload(), pick.slice_end, pick.kick), (7, 10 + SLICE_NS, None));
+    assert_eq!((*pick.entity.payload(), pick.slice_end, pick.kick), (7, 10 + ALONE_NS, None));
     assert_eq!(entity.running_on(), Some(0));
     assert!(sched.pick(0, 10).is_none(), "it was queued once");
     assert_eq!(sched.put_back(0, pick.entity, 20, 10, Reason::Blocked), None);
     assert_eq!(entity.running_on(), None);
     let stats = entity.stats();
     assert_eq!((stats.run, stats.wait, stats.switches, stats.migrations), (10, 5, 1, 0));
+}
+
+#[test]
+fn a_turn_for_which_nobody_waits_is_longer_and_ends_when_somebody_comes() {
+    let sched = machine(2);
+    let [first, second, third] = [1, 2, 3].map(|name| add(&sched, name));
+    let mut turns = Vec::new();
+    for (cpu, entity) in [first, second].iter().enumerate() {
+        // It idles, so that it is there to be given one.
+        assert_eq!(pick(&sched, cpu, 0), None);
+        assert_eq!(sched.wake(entity, 0), Some(Placement { cpu, preempt: true }));
+        turns.push(sched.pick(cpu, 0).unwrap());
+        assert_eq!(turns[cpu].slice_end, ALONE_NS);
+    }
+    // It is no further behind than they, who have just begun.
+    let Some(Placement { cpu, preempt: true }) = sched.wake(&third, 1) else { panic!("nobody is told") };
+    sched.put_back(cpu, turns.swap_remove(cpu).entity, 2, 2, Reason::Preempted);
+    let turn = sched.pick(cpu, 2).unwrap();
+    assert_eq!(turn.slice_end, 2 + SLICE_NS, "one waits");
+    sched.put_back(cpu, turn.entity, 3, 1, Reason::Blocked);
+    assert_eq!(sched.pick(cpu, 3).unwrap().slice_end, 3 + ALONE_NS, "none waits any more");
 }
 
 #[test]

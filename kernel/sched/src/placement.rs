@@ -109,6 +109,9 @@ impl<T> Scheduler<T> {
         let mut members = self.queues[cpu].lock();
         if was_running_here {
             members.running = None;
+            members.clock = members.clock.max(inner.start);
+        } else if let Some(running) = &members.running {
+            members.clock = members.clock.max(running.slice_start(now));
         }
         if woken {
             let floor = members.clock.saturating_sub(bounded(SLICE_NS, inner.weight));
@@ -123,6 +126,7 @@ impl<T> Scheduler<T> {
         }
         let preempt = match &members.running {
             _ if until > 0 => until < self.queues[cpu].release(),
+            Some(running) if running.alone => true,
             Some(running) => {
                 let lag = bounded(WAKE_LAG_NS, inner.weight);
                 inner.vruntime.saturating_add(lag) < running.vruntime(now)

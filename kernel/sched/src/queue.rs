@@ -1,7 +1,7 @@
 //! One CPU's queue: who waits there, and what other CPUs may know of it without its lock.
 
 use crate::entity::Entity;
-use crate::virtual_time::charge;
+use crate::virtual_time::{charge, slice_start};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -32,12 +32,19 @@ pub(crate) struct Running {
     pub(crate) start: u64,
     pub(crate) since: u64,
     pub(crate) weight: u32,
+    /// Nobody waited when it began: its turn is longer than it would be else.
+    pub(crate) alone: bool,
 }
 
 impl Running {
     /// Its virtual runtime at `now`.
     pub(crate) fn vruntime(&self, now: u64) -> u64 {
         self.start.saturating_add(charge(now.saturating_sub(self.since), self.weight))
+    }
+
+    /// Its virtual runtime at the start of the slice in which it is at `now`.
+    pub(crate) fn slice_start(&self, now: u64) -> u64 {
+        slice_start(self.start, self.vruntime(now), self.weight)
     }
 }
 
@@ -47,7 +54,7 @@ pub(crate) struct Members<T> {
     waiting: Vec<Entry<T>>,
     /// Not before their `until`, the earliest last.
     throttled: Vec<Entry<T>>,
-    /// The latest start of a turn here: this queue's virtual time. Never goes back.
+    /// The latest start of a slice here: this queue's virtual time. Never goes back.
     pub(crate) clock: u64,
     pub(crate) running: Option<Running>,
 }

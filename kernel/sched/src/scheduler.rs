@@ -4,7 +4,7 @@ use crate::cpu_set::{CpuSet, MAX_CPUS, SharedCpuSet};
 use crate::entity::{Entity, Params, State, Wish};
 use crate::placement::Placement;
 use crate::queue::{Entry, Members, NEVER, Queue, Running};
-use crate::virtual_time::{MAX_LAG_NS, MIN_SLICE_NS, SLICE_NS, STEAL_LAG_NS, charge};
+use crate::virtual_time::{ALONE_NS, MAX_LAG_NS, MIN_SLICE_NS, SLICE_NS, STEAL_LAG_NS, charge, slice_start};
 use crate::{Refused, control};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -114,6 +114,7 @@ impl<T> Scheduler<T> {
         }
         entity.set_running_on(None);
         inner.vruntime = inner.start.saturating_add(charge(ran, inner.weight));
+        inner.start = slice_start(inner.start, inner.vruntime, inner.weight);
         inner.cap.charge(ran, now);
         inner.stats.run = inner.stats.run.saturating_add(ran);
         let ready = reason != Reason::Blocked || inner.wake_pending;
@@ -128,12 +129,12 @@ impl<T> Scheduler<T> {
                     self.enqueue(&entity, &mut inner, cpu, now, false);
                     return None;
                 }
-                self.leave(cpu);
+                self.leave(cpu, inner.start);
                 return Some(self.enqueue_and_offer(&entity, &mut inner, target, now, false));
             }
             _ => State::Blocked,
         };
-        self.leave(cpu);
+        self.leave(cpu, inner.start);
         None
     }
 
@@ -157,10 +158,11 @@ impl<T> Scheduler<T> {
         self.waiting.set(cpu, any);
     }
 
-    /// `cpu` runs nothing now.
-    fn leave(&self, cpu: usize) {
+    /// `cpu` runs nothing now, after a turn whose last slice began at `start`.
+    fn leave(&self, cpu: usize, start: u64) {
         let mut members = self.queues[cpu].lock();
         members.running = None;
+        members.clock = members.clock.max(start);
         self.publish(cpu, &members);
     }
 
@@ -214,7 +216,6 @@ impl<T> Scheduler<T> {
             return None;
         }
         inner.count_wait(&entry, now);
-        let slice = SLICE_NS.min(inner.cap.left(now).max(MIN_SLICE_NS));
 
         let mut members = self.queues[cpu].lock();
         let mut floor = members.clock.saturating_sub(MAX_LAG_NS);
@@ -224,12 +225,15 @@ impl<T> Scheduler<T> {
         others.remove(cpu);
         let elsewhere = others.iter().map(|other| self.queues[other].least_start());
         let here = members.first().map(|first| first.start);
+        let alone = others.is_empty() && here.is_none();
+        let most = if alone { ALONE_NS } else { SLICE_NS };
+        let slice = most.min(inner.cap.left(now).max(MIN_SLICE_NS));
         if let Some(others) = elsewhere.chain(here).min().filter(|&start| start != NEVER) {
             floor = floor.max(others.saturating_sub(MAX_LAG_NS));
         }
         let start = entry.vruntime.max(floor);
         members.clock = members.clock.max(start);
-        members.running = Some(Running { start, since: now, weight: inner.weight });
+        members.running = Some(Running { start, since: now, weight: inner.weight, alone });
         let kick = self.helper(&members);
         self.publish(cpu, &members);
         drop(members);

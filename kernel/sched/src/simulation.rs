@@ -3,7 +3,7 @@
 //! while an entity waits that may run there.
 
 use crate::entity::State;
-use crate::{CpuSet, Entity, MIN_SLICE_NS, Params, Pick, Placement, Reason, SLICE_NS, Scheduler};
+use crate::{ALONE_NS, CpuSet, Entity, MIN_SLICE_NS, Params, Pick, Placement, Reason, Scheduler};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -213,7 +213,7 @@ impl Machine {
         let index = *entity.payload();
         assert_eq!(entity.running_on(), Some(cpu));
         assert!(entity.params().affinity.contains(cpu), "ran where it may not");
-        assert!(slice_end > self.now && slice_end <= self.now + SLICE_NS);
+        assert!(slice_end > self.now && slice_end <= self.now + ALONE_NS);
         let vcpu = &mut self.vcpus[index];
         assert!(!core::mem::replace(&mut vcpu.running, true), "ran on two CPUs");
         if let Some(woken) = vcpu.woken_at.take() {

@@ -11,6 +11,11 @@ pub const MAX_WEIGHT: u32 = 10_000;
 /// a spinning guest answers within a console user's and a network peer's patience.
 pub const SLICE_NS: u64 = 5_000_000;
 
+/// How long an entity runs that nobody waited for: a row of slices, since the end of each is an exit of its
+/// guest for nothing. Who comes to wait on its CPU ends it at once. Who waits on another CPU may have to wait
+/// so long until this one looks.
+pub const ALONE_NS: u64 = 4 * SLICE_NS;
+
 /// The shortest turn worth a world switch: what is handed out though a cap or a deadline leaves less.
 pub const MIN_SLICE_NS: u64 = 200_000;
 
@@ -30,6 +35,12 @@ pub const WAKE_LAG_NS: u64 = 500_000;
 /// The virtual time of `ran` nanoseconds at `weight`; rounded up, so that no turn is free.
 pub(crate) fn charge(ran: u64, weight: u32) -> u64 {
     ran.saturating_mul(u64::from(DEFAULT_WEIGHT)).div_ceil(u64::from(weight.max(1)))
+}
+
+/// Of a turn from the virtual runtime `start` to `end`: where its last slice began. Turns are compared by that,
+/// or one for which nobody waited would count for more than the same time in turns.
+pub(crate) fn slice_start(start: u64, end: u64, weight: u32) -> u64 {
+    start.max(end.saturating_sub(charge(SLICE_NS, weight)))
 }
 
 /// `ns` of an entity's own time as virtual time, but at most `ns`: what a wake-up is worth. A heavy
@@ -54,6 +65,13 @@ mod tests {
     #[test]
     fn an_absurd_time_saturates() {
         assert_eq!(charge(u64::MAX, 1), u64::MAX);
+    }
+
+    #[test]
+    fn a_turn_of_several_slices_counts_from_its_last() {
+        assert_eq!(slice_start(7, 7 + SLICE_NS / 2, 100), 7);
+        assert_eq!(slice_start(7, 7 + 3 * SLICE_NS, 100), 7 + 2 * SLICE_NS);
+        assert_eq!(slice_start(7, 7 + 3 * SLICE_NS, 50), 7 + SLICE_NS);
     }
 
     #[test]
