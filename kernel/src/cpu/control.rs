@@ -18,6 +18,7 @@ mod cr0 {
 
 mod cr4 {
     pub const DE: u64 = 1 << 3;
+    pub const PSE: u64 = 1 << 4;
     pub const MCE: u64 = 1 << 6;
     pub const PGE: u64 = 1 << 7;
     pub const OSFXSR: u64 = 1 << 9;
@@ -116,11 +117,14 @@ pub fn check() -> Result<(), Missing> {
 
 /// Brings the calling CPU into the kernel's mode.
 ///
+/// PSE means nothing in 64-bit mode, but nearly all guests set it: emulators that translate (QEMU's TCG) forget all
+/// translations once more where a change of world changes it.
+///
 /// The guests' floating-point and vector state lives in the registers across exits, so everything that
 /// the CPU can save is enabled in XCR0, and nothing traps (CR0.TS and EM clear).
 pub fn set_up() {
     let f = features();
-    let mut cr4 = registers::cr4() | cr4::DE | cr4::MCE | cr4::PGE | cr4::OSFXSR | cr4::OSXMMEXCPT;
+    let mut cr4 = registers::cr4() | cr4::DE | cr4::PSE | cr4::MCE | cr4::PGE | cr4::OSFXSR | cr4::OSXMMEXCPT;
     for (present, bit) in
         [(f.smep, cr4::SMEP), (f.smap, cr4::SMAP), (f.umip, cr4::UMIP), (f.xcr0.is_some(), cr4::OSXSAVE)]
     {

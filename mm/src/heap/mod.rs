@@ -341,6 +341,8 @@ impl<P: Platform> Heap<P> {
         // SAFETY: the frame is ours, mapped, page-aligned and large enough. Nobody else writes to this CPU's
         // slot, as the platform's guard promises, so nothing is published twice.
         unsafe {
+            // All of it, for the reason that `Slab::create` gives.
+            cache.cast::<u8>().write_bytes(0, PAGE as usize);
             cache.write(CpuCache::new());
             self.cpus[P::cpu()].store(cache, Ordering::Release);
             cache.as_ref()

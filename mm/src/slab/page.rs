@@ -55,6 +55,9 @@ impl Slab {
         let slab = block.cast::<Self>();
         // SAFETY: the caller's block is unused, aligned and larger than a header.
         unsafe {
+            // Of what the memory held before nothing stays, also where no object has a field: emulators that
+            // translate (QEMU's TCG) keep all stores to a page slow on which they still know code, the firmware's.
+            block.write_bytes(0, block_bytes(CLASSES[class].order) as usize);
             slab.write(Self {
                 magic: MAGIC,
                 class: class as u16,

@@ -5,6 +5,9 @@ use std::vec::Vec;
 use super::*;
 use crate::random::Random;
 
+/// In all bytes of memory whose owner before was somebody else.
+const LEFT_BEHIND: u8 = 0xa5;
+
 /// Slabs in the test's own memory, at most `limit` of them.
 struct Blocks {
     held: BTreeMap<usize, Order>,
@@ -24,6 +27,8 @@ unsafe impl SlabMemory for Blocks {
         }
         // SAFETY: the layout is not empty.
         let block = NonNull::new(unsafe { alloc(layout(order)) })?;
+        // SAFETY: the block just allocated.
+        unsafe { block.write_bytes(LEFT_BEHIND, layout(order).size()) };
         self.held.insert(block.addr().get(), order);
         Some(block)
     }
@@ -80,6 +85,22 @@ fn objects_of_every_class_are_apart_and_aligned_and_slabs_return() {
         slabs.trim(&mut blocks);
         assert!(blocks.held.is_empty());
         assert_eq!(slabs.bytes(), 0);
+    }
+}
+
+#[test]
+fn of_what_was_in_a_slabs_memory_before_nothing_stays() {
+    for number in 0..CLASSES.len() {
+        let mut blocks = Blocks { held: BTreeMap::new(), limit: 1 };
+        let mut slabs = SharedSlabs::new(number);
+        let mut batch = slabs.take(&mut blocks);
+        let (&block, &order) = blocks.held.first_key_value().unwrap();
+        let words = layout(order).size() / size_of::<u64>();
+        // SAFETY: the block is there until the slab's objects are given back, and nobody writes to it meanwhile.
+        let words = unsafe { std::slice::from_raw_parts(block as *const u64, words) };
+        assert!(!words.contains(&u64::from_ne_bytes([LEFT_BEHIND; 8])), "class {number}");
+        give(&mut slabs, std::iter::from_fn(|| batch.pop()), &mut blocks);
+        slabs.trim(&mut blocks);
     }
 }
 
