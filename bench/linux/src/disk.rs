@@ -2,12 +2,16 @@
 //!
 //! A depth of n is n threads, each of which waits for its request before it makes the next: what a database or a file
 //! server does, and how the peers' figures were taken.
+//!
+//! Where instructions are counted, the time in which a processor has nothing to do is no instructions, and such a
+//! machine's clock jumps over it. There a thread fills that time, and counts its laps: what all else took is the rest.
+use crate::kernel::run_when_idle;
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 /// Not through the page cache; on x86.
@@ -32,7 +36,9 @@ const fn sequential(name: &'static str, write: bool, depth: u64) -> Pattern {
     Pattern { name, write, random: false, bytes: 1 << 20, depth }
 }
 
-const PATTERNS: [Pattern; 8] = [
+const PATTERNS: [Pattern; 9] = [
+    // Nothing, for as long: what a lap of the filling thread takes.
+    Pattern { name: "nothing", write: false, random: false, bytes: 0, depth: 0 },
     sequential("write_seq", true, 1),
     sequential("read_seq", false, 1),
     sequential("write_seq_4", true, 4),
@@ -43,8 +49,9 @@ const PATTERNS: [Pattern; 8] = [
     random("write_32", true, 32),
 ];
 
-/// Uses the disk as the lines say that it reads: a turn's name, a pattern's, and for how many seconds. Answers each by
-/// `DISK turn ops=… nanos=… bytes=… END`. Ends with its input, or by `end`.
+/// Uses the disk as the lines say that it reads: a turn's name, a pattern's, for how many seconds, and `filled` if a
+/// thread is to fill the time that is left. Answers each by `DISK turn ops=… nanos=… bytes=… laps=… END`. Ends with its
+/// input, or by `end`.
 pub fn serve(path: &str) -> io::Result<()> {
     let mut disk = OpenOptions::new().read(true).write(true).custom_flags(O_DIRECT).open(path)?;
     let size = disk.seek(SeekFrom::End(0))?;
@@ -58,34 +65,52 @@ pub fn serve(path: &str) -> io::Result<()> {
             (Some(turn), Some(name), Some(Ok(seconds))) => (turn, name, Duration::from_secs_f64(seconds)),
             _ => return Err(io::Error::other(format!("'{line}' is no turn, pattern and seconds"))),
         };
+        let filled = match words.next() {
+            None => false,
+            Some("filled") => true,
+            Some(other) => return Err(io::Error::other(format!("'{other}' is not 'filled'"))),
+        };
         let known = PATTERNS.iter().find(|pattern| pattern.name == name);
         let pattern = known.ok_or_else(|| io::Error::other(format!("there is no pattern '{name}'")))?;
         let begin = Instant::now();
-        let operations = run(&disk, size, pattern, seconds)?;
+        let (operations, laps) = run(&disk, size, pattern, seconds, filled)?;
         let (nanos, bytes) = (begin.elapsed().as_nanos(), pattern.bytes);
-        println!("DISK {turn} ops={operations} nanos={nanos} bytes={bytes} END");
+        println!("DISK {turn} ops={operations} nanos={nanos} bytes={bytes} laps={laps} END");
     }
     Ok(())
 }
 
-/// How many operations were done.
-fn run(disk: &File, size: u64, pattern: &Pattern, time: Duration) -> io::Result<u64> {
-    let next = AtomicU64::new(0);
+/// How many operations were done, and how many laps in the time that was left, if it is to be `filled`.
+fn run(disk: &File, size: u64, pattern: &Pattern, time: Duration, filled: bool) -> io::Result<(u64, u64)> {
+    let next = &AtomicU64::new(0);
+    let over = &AtomicBool::new(false);
     let end = Instant::now() + time;
     thread::scope(|scope| {
-        let threads: Vec<_> = (0..pattern.depth)
-            .map(|n| {
-                scope.spawn({
-                    let next = &next;
-                    move || worker(disk, size, pattern, end, next, n)
-                })
-            })
+        let filling = filled.then(|| scope.spawn(move || fill(over)));
+        let workers: Vec<_> = (0..pattern.depth)
+            .map(|n| scope.spawn(move || worker(disk, size, pattern, end, next, n)))
             .collect();
-        threads
-            .into_iter()
-            .map(|thread| thread.join().map_err(|_| io::Error::other("a thread panicked"))?)
-            .sum()
+        if workers.is_empty() {
+            thread::sleep(time);
+        }
+        let done: io::Result<u64> = workers.into_iter().map(joined).sum();
+        over.store(true, Ordering::Relaxed);
+        Ok((done?, filling.map_or(Ok(0), joined)?))
     })
+}
+
+fn joined(thread: ScopedJoinHandle<'_, io::Result<u64>>) -> io::Result<u64> {
+    thread.join().map_err(|_| io::Error::other("a thread panicked"))?
+}
+
+/// Runs in circles while nobody else wants to run. How many.
+fn fill(over: &AtomicBool) -> io::Result<u64> {
+    run_when_idle()?;
+    let mut laps = 0;
+    while !over.load(Ordering::Relaxed) {
+        laps += 1;
+    }
+    Ok(laps)
 }
 
 fn worker(
@@ -132,7 +157,13 @@ impl Buffer {
         let layout = Layout::from_size_align(bytes.max(ALIGN), ALIGN).map_err(io::Error::other)?;
         // SAFETY: the size is not 0.
         let start = unsafe { alloc_zeroed(layout) };
-        if start.is_null() { Err(io::ErrorKind::OutOfMemory.into()) } else { Ok(Self { start, layout }) }
+        if start.is_null() {
+            return Err(io::ErrorKind::OutOfMemory.into());
+        }
+        let mut buffer = Self { start, layout };
+        // Memory that was never written is one page of zeroes, however often.
+        buffer.bytes().fill(0x5a);
+        Ok(buffer)
     }
 
     fn bytes(&mut self) -> &mut [u8] {

@@ -1,7 +1,7 @@
 //! What is asked of Linux: I/O ports, pages of device registers, memory never used before.
 #![allow(unsafe_code)] // calls of the C library, which Rust's own library is linked with
 
-use std::ffi::{c_int, c_void};
+use std::ffi::{c_int, c_long, c_void};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
@@ -14,6 +14,9 @@ const MAP_PRIVATE: c_int = 2;
 const MAP_ANONYMOUS: c_int = 0x20;
 const MADV_NOHUGEPAGE: c_int = 15;
 
+const SYS_SCHED_SETSCHEDULER: c_long = 144;
+const SCHED_IDLE: c_int = 5;
+
 const PAGE: usize = 4096;
 
 unsafe extern "C" {
@@ -21,12 +24,21 @@ unsafe extern "C" {
     fn mmap(at: *mut c_void, len: usize, prot: c_int, flags: c_int, file: RawFd, offset: i64) -> *mut c_void;
     fn munmap(at: *mut c_void, len: usize) -> c_int;
     fn madvise(at: *mut c_void, len: usize, advice: c_int) -> c_int;
+    fn syscall(number: c_long, ...) -> c_long;
 }
 
 /// Lets this process use all I/O ports (iopl(2)).
 pub fn allow_ports() -> io::Result<()> {
     // SAFETY: the process uses ports in `inb` and `outb` only.
     if unsafe { iopl(3) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Lets the calling thread run only while nobody else wants to (sched(7), SCHED_IDLE).
+pub fn run_when_idle() -> io::Result<()> {
+    let priority: c_int = 0;
+    // SAFETY: Linux reads `priority`. (The C library's own function for this does nothing in musl.)
+    let done = unsafe { syscall(SYS_SCHED_SETSCHEDULER, 0, SCHED_IDLE, &raw const priority) };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// A mapping, undone with the value.

@@ -296,10 +296,16 @@ pub(super) const CATALOGUE: &[Metric] = &[
         )
     },
     metric("disk.login_seconds", Group::DiskBoot, "s", "the same, from the VM's start"),
+    disk_path("disk.instructions_read_1", "guest and hypervisor, per read of 4 KiB, one at a time"),
+    disk_path("disk.instructions_write_1", "guest and hypervisor, per write of 4 KiB, one at a time"),
     disk_path("disk.instructions_read_32", "guest and hypervisor, per read of 4 KiB, 32 at a time"),
     disk_path("disk.instructions_write_32", "guest and hypervisor, per write of 4 KiB, 32 at a time"),
+    disk_path("disk.instructions_read_seq", "guest and hypervisor, per read of 1 MiB, one at a time"),
+    disk_path("disk.instructions_read_1_more", "the same, beyond those of Linux itself"),
+    disk_path("disk.instructions_write_1_more", "the same, beyond those of Linux itself"),
     disk_path("disk.instructions_read_32_more", "the same, beyond those of Linux itself"),
     disk_path("disk.instructions_write_32_more", "the same, beyond those of Linux itself"),
+    disk_path("disk.instructions_read_seq_more", "the same, beyond those of Linux itself"),
     metric("node.ready", Group::Node, "ms", "from hand-over to ready, 4 CPUs").at_most(1000.0),
     metric("node.memory", Group::Node, "KiB", "used by the hypervisor of 2 GiB, no VM")
         .at_most(32.0 * 1024.0),
