@@ -90,11 +90,11 @@ impl fmt::Display for Report {
 
 #[cfg(test)]
 mod tests {
-    use super::super::catalogue::CATALOGUE;
+    use super::super::catalogue::catalogue;
     use super::*;
 
     fn metric(name: &str) -> &'static Metric {
-        CATALOGUE.iter().find(|metric| metric.name == name).unwrap()
+        catalogue().find(|metric| metric.name == name).unwrap()
     }
 
     #[test]
