@@ -41,9 +41,6 @@ mod node;
 mod reading;
 mod report;
 
-/// Turns in which two machines are compared.
-const ROUNDS: usize = 3;
-
 /// Values by the metrics' names.
 type Values = BTreeMap<String, f64>;
 
