@@ -220,7 +220,7 @@ cases! {
         "HLT with interrupts off";
     DebugStorm "debug-storm" Last Anyhow,
         "a data breakpoint on the stack of #DB, whose delivery raises the next (CVE-2015-8104)",
-        Qemu "QEMU 7.2, cpu_check_watchpoint: a push of a delivery that meets a data breakpoint abandons the delivery, and the next that meets one takes a lock that the delivery holds: QEMU ends with an assertion. So it does where an interrupt of the machine comes in between, in about one of a hundred starts";
+        Qemu "QEMU 7.2, cpu_check_watchpoint: a push of a delivery that meets a data breakpoint abandons the delivery, and the next that meets one takes a lock that the delivery holds: QEMU ends with an assertion. So it does now and then, where an interrupt of the machine comes in between";
     AlignmentStorm "alignment-storm" Last Anyhow,
         "#AC in user code, whose handler returns to the same instruction for ever";
     InitSelf "init-self" Last Restarts,

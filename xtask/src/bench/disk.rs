@@ -35,14 +35,14 @@ const PATIENCE: Duration = Duration::from_secs(180);
 const DRIVE: u64 = 256 << 20;
 /// Seconds of a turn.
 const TURN: f64 = 0.5;
+/// The same in a machine that counts instructions, a thousand million of which are a second there.
+const COUNTED_TURN: f64 = 0.2;
 /// Turns of each, one after the other's.
 const PAIRS: usize = 9;
 /// Seconds of the turn whose exits are counted.
 const COUNTED_EXITS: f64 = 3.0;
 /// Seconds that no request takes.
 const LONGEST_REQUEST: f64 = 10.0;
-/// The same in a machine that counts instructions, a thousand million of which are a second there.
-const COUNTED_TURN: f64 = 0.2;
 
 /// The patterns of `bench-linux disk`: their names there and as metrics.
 const PATTERNS: [&str; 8] =
@@ -51,7 +51,7 @@ const PATTERNS: [&str; 8] =
 /// Those whose instructions are counted.
 const COUNTED: [&str; 5] = ["read_1", "write_1", "read_32", "write_32", "read_seq"];
 
-/// No requests for as long.
+/// The pattern of a turn without requests.
 const NOTHING: &str = "nothing";
 
 /// What Linux is to do without a hypervisor.
@@ -88,38 +88,36 @@ struct Machine {
 
 impl Machine {
     /// Lets it have a turn.
-    fn turn(&mut self, pattern: &str, seconds: f64, done: &mut Done) -> Result<()> {
-        let before = done.seconds;
-        self.turn_of(&format!("{pattern} {seconds}"), done)?;
-        let took = done.seconds - before;
+    fn turn(&mut self, pattern: &str, seconds: f64) -> Result<Done> {
+        let done = self.turn_of(&format!("{pattern} {seconds}"))?;
+        let took = done.seconds;
         if took > seconds + LONGEST_REQUEST {
             // Linux notices a lost interrupt after 30 s, goes on, and the figure would be one of lost interrupts.
             return Err(Failure::new(format!(
                 "{pattern}: a turn of {seconds} s took {took:.0} s, so the emulated drive lost requests; run it again"
             )));
         }
-        Ok(())
+        Ok(done)
     }
 
     /// Lets it have a turn in which a thread fills the time that is left.
     fn filled_turn(&mut self, pattern: &str, seconds: f64) -> Result<Done> {
-        let mut done = Done::default();
-        self.turn_of(&format!("{pattern} {seconds} filled"), &mut done)?;
-        Ok(done)
+        self.turn_of(&format!("{pattern} {seconds} filled"))
     }
 
-    fn turn_of(&mut self, what: &str, done: &mut Done) -> Result<()> {
+    fn turn_of(&mut self, what: &str) -> Result<Done> {
         // By a name of its own: on coming back to a VM's console, what it has shown before is shown again.
         self.turns += 1;
         let name = format!("turn{}", self.turns);
         self.session.send(&format!("{name} {what}\r"))?;
         self.session.wait_for(&format!("DISK {name} ops="), PATIENCE)?;
         let text = format!("ops={}", self.session.wait_for("END", PATIENCE)?.text);
-        done.operations += number(&text, "ops=", " ")?;
-        done.seconds += number(&text, "nanos=", " ")? / 1e9;
-        done.bytes = number(&text, "bytes=", " ")?;
-        done.laps += number(&text, "laps=", " ")?;
-        Ok(())
+        Ok(Done {
+            operations: number(&text, "ops=", " ")?,
+            seconds: number(&text, "nanos=", " ")? / 1e9,
+            bytes: number(&text, "bytes=", " ")?,
+            laps: number(&text, "laps=", " ")?,
+        })
     }
 
     /// All exits of the VM until now.
@@ -177,28 +175,26 @@ pub(super) fn compare(built: &Artifacts, guest: &Guest, bus: DiskBus, group: &st
         step(&what, || Ok((start_linux(guest, &folder)?, start_node(built, guest, bus, &folder)?)))?;
     let mut values = Values::new();
     for pattern in PATTERNS {
-        let (mut ours, mut theirs, mut counted) = (Done::default(), Done::default(), Done::default());
+        let (mut ours, mut theirs) = (Done::default(), Done::default());
         step(&format!("comparing disks: {} {pattern}", bus.name()), || -> Result<()> {
             // A first turn of each warms up what there is to warm up.
-            linux.turn(pattern, TURN, &mut Done::default())?;
-            node.turn(pattern, TURN, &mut Done::default())?;
+            linux.turn(pattern, TURN)?;
+            node.turn(pattern, TURN)?;
             let mut ratios = [0.0; PAIRS];
             for ratio in &mut ratios {
-                let (mut one, mut other) = (Done::default(), Done::default());
-                linux.turn(pattern, TURN, &mut one)?;
-                node.turn(pattern, TURN, &mut other)?;
-                *ratio = other.per_second() / one.per_second();
-                theirs.add(&one);
-                ours.add(&other);
+                let (linux, node) = (linux.turn(pattern, TURN)?, node.turn(pattern, TURN)?);
+                *ratio = node.per_second() / linux.per_second();
+                theirs.add(&linux);
+                ours.add(&node);
             }
             ratios.sort_by(f64::total_cmp);
             let [least, .., most] = ratios;
             let middle = ratios[PAIRS / 2];
             // A turn of nothing has the exits of the words that are typed and printed.
             let first = node.exits()?;
-            node.turn(NOTHING, 0.0, &mut Done::default())?;
+            node.turn(NOTHING, 0.0)?;
             let second = node.exits()?;
-            node.turn(pattern, COUNTED_EXITS, &mut counted)?;
+            let counted = node.turn(pattern, COUNTED_EXITS)?;
             let exits = node.exits()?.less(&second).less(&second.less(&first));
             say(&format!(
                 "{pattern}: {:.0} a second ({:.0} MB/s), Linux itself {:.0}: {middle:.2} of it ({least:.2} to {most:.2}); \
