@@ -45,6 +45,7 @@ pub use claims::{Access, Claim, Claims, Conflict};
 pub use device::{BlockDevice, Features, Geometry, Identity};
 pub use error::BlockError;
 pub use memory::MemoryDisk;
+pub use mm::Segment;
 pub use part::{BadPart, Part};
-pub use request::{Completion, Done, Operation, Request, Segment};
+pub use request::{Completion, Done, Operation, Request};
 pub use wait::{Transfer, transfer};

@@ -1,16 +1,7 @@
 //! What is asked of a device, and how the answer comes back.
 use crate::BlockError;
 use alloc::sync::Arc;
-use mm::addr::Hpa;
-
-/// A run of physical memory that data moves to or from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Segment {
-    /// Its first byte.
-    pub address: Hpa,
-    /// Its bytes. Not 0.
-    pub bytes: u32,
-}
+use mm::Segment;
 
 /// What a device is asked to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -35,6 +35,7 @@ pub mod layout;
 pub mod paging;
 #[cfg(test)]
 mod random;
+mod segment;
 pub mod slab;
 
 pub use addr::{Gpa, Gva, HUGE_PAGE, Hpa, Hva, LARGE_PAGE, PAGE};
@@ -42,3 +43,4 @@ pub use direct_map::DirectMap;
 pub use frames::{FrameAllocator, FrameCache, FreeError, Order, PhysicalRange, RegionError};
 pub use heap::{Heap, Platform, Usage};
 pub use paging::{Caching, Mapping, Npt, PageSize, PageTable, PagingError, Rights, TableMemory, X86_64};
+pub use segment::Segment;

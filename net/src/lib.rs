@@ -1,12 +1,20 @@
 //! Networks: Ethernet frames between the wire, virtual machines and the node itself.
 //!
-//! Sans-I/O and without a clock: frames and times are passed in, so that all of it runs on the host under tests.
+//! ```text
+//!  virtio-net of a VM ─┐                                ┌─ another VM's
+//!                      ├─► Frame ─► switch: to whom? ───┼─ the node itself
+//!  Nic: e1000, virtio ─┘                                └─ Nic::transmit
+//! ```
 //!
-//! So far: [`frame`], what the headers of a frame say and how they are made. The virtual switch, raw sockets and the
-//! node's own addresses will stand on it.
+//! - [`frame`]: what the headers of a frame say, checked, and how they are made.
+//! - [`nic`]: what a network card is to everyone above its driver, and in which form a frame travels.
+//!
+//! Sans-I/O and without a clock: frames and times are passed in, so that all of it runs on the host under tests.
 #![no_std]
 
+extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
 pub mod frame;
+pub mod nic;
