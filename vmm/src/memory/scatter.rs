@@ -198,6 +198,24 @@ impl Scatter {
         done
     }
 
+    /// Likewise, from host memory that is not necessarily this guest's.
+    ///
+    /// # Safety
+    /// `data` can be read by where this memory's owner maps host-physical memory, and is not in this list.
+    #[inline]
+    pub unsafe fn write_front_from(&mut self, data: Segment) -> usize {
+        let from = self.memory.pointer(data.address).cast_const();
+        let (mut done, all) = (0, data.bytes as usize);
+        while done < all {
+            let Some((to, bytes)) = self.next_run(all - done) else { break };
+            // SAFETY: `from` by the caller; `to` as in `take_front`. Where a guest sends to itself what it also receives
+            // into, it gets some mixture: both are its memory.
+            unsafe { copy(from.add(done), to, bytes) };
+            done += bytes;
+        }
+        done
+    }
+
     /// Takes `bytes` from the front, for writing them later. `None` where there are fewer, or they are in more than
     /// [`ROOM_PIECES`].
     #[inline]

@@ -19,7 +19,7 @@
 //! - [`queue`]: the two formats of rings, descriptor chains, notifications and their suppression.
 //! - [`pci`]: the transport: capabilities, registers, MSI-X or INTx#.
 //! - [`Device`]: what a type of device has to say and do. [`blk`]: disks; [`scsi`]: controllers of disks; [`rng`]: random numbers; [`console`]: a
-//!   terminal; [`balloon`]: memory that goes back to the host.
+//!   terminal; [`balloon`]: memory that goes back to the host; [`net`](self::net): network cards.
 //! - [`channel`]: a queue of requests to disks. [`in_flight`]: those that a driver below us has.
 //!
 //! # What it costs
@@ -64,6 +64,7 @@ pub mod console;
 mod control;
 mod device;
 pub mod in_flight;
+pub mod net;
 pub mod pci;
 pub mod queue;
 pub mod rng;
@@ -71,6 +72,7 @@ pub mod scsi;
 #[cfg(test)]
 mod tests;
 
+pub use self::net::{Net, NetConfig, Wire};
 pub use balloon::{Balloon, BalloonDevice};
 pub use blk::{Blk, BlkConfig};
 pub use console::{Console, Port};

@@ -11,6 +11,7 @@
 //! ([`Virtqueue::is_quiet`]) and asks anew whether that is so. Whoever makes a device less busy counts first, then looks
 //! whether the queue is quiet, and serves it if so; and so does a vCPU that takes its promise back. Of two that do this at once at least one sees the other.
 mod chain;
+mod fill;
 mod packed;
 mod split;
 #[cfg(test)]
@@ -18,6 +19,7 @@ mod tests;
 mod watch;
 
 pub use chain::{Broken, Chain, MAX_CHAIN, Token};
+pub use fill::{Filling, MOST_FILLED};
 
 use super::control::{Control, NO_VECTOR};
 use super::device::Feature;
@@ -359,7 +361,7 @@ impl Virtqueue {
         let mut used = self.used.lock();
         let Some(ring) = used.as_mut() else { return };
         finish(&self.memory);
-        if either!(Used, ring, r => r.push(token, bytes)) {
+        if either!(Used, ring, r => r.push(&[(token, bytes)])) {
             self.control.queue_interrupt(self.vector());
         }
     }

@@ -18,7 +18,7 @@ const AT_DESCRIPTOR: u16 = 2;
 
 /// A place in the ring, and how often its end was passed, as one bit.
 #[derive(Clone, Copy)]
-struct Position {
+pub(super) struct Position {
     index: u16,
     wrap: bool,
 }
@@ -130,6 +130,17 @@ impl Available {
         Ok(())
     }
 
+    /// How far descriptors have been taken.
+    #[inline]
+    pub fn position(&self) -> Position {
+        self.next
+    }
+
+    /// Takes back what was taken since `position`.
+    pub fn rewind(&mut self, position: Position) {
+        self.next = position;
+    }
+
     /// Asks the guest to notify of the next entry. Look for one afterwards: it may just have come.
     #[inline]
     pub fn listen(&mut self) {
@@ -150,22 +161,33 @@ impl Available {
 }
 
 impl Used {
-    /// Gives a chain back of whose writable part the first `bytes` were written. Whether the guest wants an
-    /// interrupt for it.
+    /// Gives chains back, all at once, each with how many bytes of its writable part were written. Whether the guest wants
+    /// an interrupt for them.
     #[inline]
-    pub fn push(&mut self, token: Token, bytes: u32) -> bool {
-        let at = 16 * u32::from(self.next.index);
-        self.ring.store_u32(at + 8, bytes);
-        self.ring.store_u16(at + 12, token.id);
-        let written = if bytes != 0 { flag::WRITE } else { 0 };
-        let wrap = if self.next.wrap { AVAIL | USED } else { 0 };
-        self.ring.store_u16(at + 14, wrap | written);
-        self.next.advance(token.entries.min(self.size), self.size);
+    pub fn push(&mut self, chains: &[(Token, u32)]) -> bool {
+        let (mut entries, mut first) = (0u16, None);
+        for (token, bytes) in chains {
+            let at = 16 * u32::from(self.next.index);
+            self.ring.store_u32(at + 8, *bytes);
+            self.ring.store_u16(at + 12, token.id);
+            let written = if *bytes != 0 { flag::WRITE } else { 0 };
+            let flags = if self.next.wrap { AVAIL | USED } else { 0 } | written;
+            // The guest sees none of them before the first, whose flags are written last.
+            match first {
+                None => first = Some((at + 14, flags)),
+                Some(_) => self.ring.store_u16(at + 14, flags),
+            }
+            let taken = token.entries.min(self.size);
+            self.next.advance(taken, self.size);
+            entries = entries.wrapping_add(taken);
+        }
+        let Some((at, flags)) = first else { return false };
+        self.ring.store_u16(at, flags);
         // The guest must see the descriptor before we see whether it wants to know.
         fence(Ordering::SeqCst);
         match self.driver.load_u16(FLAGS) {
             DISABLE => false,
-            AT_DESCRIPTOR if self.features.event_idx => self.crosses_event(token.entries),
+            AT_DESCRIPTOR if self.features.event_idx => self.crosses_event(entries),
             _ => true,
         }
     }

@@ -120,6 +120,17 @@ impl Available {
         Err(Broken::Length)
     }
 
+    /// How far entries have been taken.
+    #[inline]
+    pub fn position(&self) -> u16 {
+        self.next
+    }
+
+    /// Takes back what was taken since `position`.
+    pub fn rewind(&mut self, position: u16) {
+        self.next = position;
+    }
+
     /// Asks the guest to notify of the next entry. Look for one afterwards: it may just have come.
     #[inline]
     pub fn listen(&mut self) {
@@ -144,14 +155,17 @@ impl Available {
 }
 
 impl Used {
-    /// Gives a chain back of whose writable part the first `bytes` were written. Whether the guest wants an
-    /// interrupt for it.
+    /// Gives chains back, all at once, each with how many bytes of its writable part were written. Whether the guest wants
+    /// an interrupt for them.
     #[inline]
-    pub fn push(&mut self, token: Token, bytes: u32) -> bool {
-        let at = ENTRIES + 8 * u32::from(self.next & (self.size - 1));
-        self.device.store_u32(at, token.id.into());
-        self.device.store_u32(at + 4, bytes);
-        self.next = self.next.wrapping_add(1);
+    pub fn push(&mut self, chains: &[(Token, u32)]) -> bool {
+        let before = self.next;
+        for (token, bytes) in chains {
+            let at = ENTRIES + 8 * u32::from(self.next & (self.size - 1));
+            self.device.store_u32(at, token.id.into());
+            self.device.store_u32(at + 4, *bytes);
+            self.next = self.next.wrapping_add(1);
+        }
         self.device.store_u16(INDEX, self.next);
         // The guest must see the index before we see whether it wants to know (2.7.7.1).
         fence(Ordering::SeqCst);
@@ -159,6 +173,6 @@ impl Used {
             return self.driver.load_u16(FLAGS) & NO_INTERRUPT == 0;
         }
         let event = self.driver.load_u16(ENTRIES + 2 * u32::from(self.size));
-        crosses(event, self.next, self.next.wrapping_sub(1))
+        crosses(event, self.next, before)
     }
 }

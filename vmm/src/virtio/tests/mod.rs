@@ -4,6 +4,7 @@ mod blk;
 mod console;
 mod disk;
 mod flow;
+mod net;
 mod requests;
 mod rig;
 mod ring;

@@ -1,0 +1,117 @@
+//! Chains that a device fills with what it has for the guest, when it has it: several at once, or none.
+use super::chain::{Broken, Chain, Token};
+use super::{Available, Source, Used, Virtqueue, packed, split};
+
+/// Most chains that are filled at once: a frame of 64 KiB in buffers of 1526 bytes, as guests offer them, takes 43.
+pub const MOST_FILLED: usize = 64;
+
+/// How far a ring was taken.
+enum Position {
+    Split(u16),
+    Packed(packed::Position),
+}
+
+impl Available {
+    fn position(&self) -> Position {
+        match self {
+            Self::Split(ring) => Position::Split(ring.position()),
+            Self::Packed(ring) => Position::Packed(ring.position()),
+        }
+    }
+
+    fn rewind(&mut self, position: Position) {
+        match (self, position) {
+            (Self::Split(ring), Position::Split(position)) => split::Available::rewind(ring, position),
+            (Self::Packed(ring), Position::Packed(position)) => packed::Available::rewind(ring, position),
+            _ => {}
+        }
+    }
+}
+
+/// Chains that are being filled.
+pub struct Filling<'a> {
+    queue: &'a Virtqueue,
+    ring: &'a mut Available,
+    chain: &'a mut Chain,
+    filled: [(Token, u32); MOST_FILLED],
+    count: usize,
+}
+
+impl Filling<'_> {
+    /// The next chain, in the place of the one before; `None` where the guest has offered no more, or they are too many.
+    ///
+    /// # Errors
+    /// The ring breaks the rules.
+    #[inline]
+    pub fn next_chain(&mut self) -> Result<Option<&mut Chain>, Broken> {
+        if self.count == MOST_FILLED {
+            return Ok(None);
+        }
+        let memory = &self.queue.memory;
+        let found = match &mut *self.ring {
+            Available::Split(ring) => ring.pop(memory, self.chain)?,
+            Available::Packed(ring) => ring.pop(memory, self.chain)?,
+        };
+        Ok(found.then_some(&mut *self.chain))
+    }
+
+    /// So many bytes were written to the chain that [`Self::next_chain`] has returned.
+    #[inline]
+    pub fn wrote(&mut self, bytes: u32) {
+        if let Some(slot) = self.filled.get_mut(self.count) {
+            *slot = (self.chain.token, bytes);
+            self.count += 1;
+        }
+    }
+
+    /// How many chains were written to.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+}
+
+impl Virtqueue {
+    /// Lets `fill` write to chains, and gives them to the guest all at once if it returns `true`. Else, and where the
+    /// guest breaks the rules, they are as if they had not been taken. Waits for another CPU that just does the same.
+    /// Whether the guest got them; not where it has no ring.
+    #[inline]
+    pub fn fill(&self, fill: impl FnOnce(&mut Filling<'_>) -> Result<bool, Broken>) -> bool {
+        let mut source = self.source.lock();
+        let Source { ring: Some(ring), chain } = &mut *source else { return false };
+        if !self.control.running() {
+            return false;
+        }
+        let begin = ring.position();
+        let filled = [(Token::default(), 0); MOST_FILLED];
+        let mut filling = Filling { queue: self, ring, chain, filled, count: 0 };
+        let result = fill(&mut filling);
+        let Filling { filled, count, .. } = filling;
+        let given = matches!(result, Ok(true)) && self.give_back_all(filled.get(..count).unwrap_or(&[]));
+        if !given {
+            ring.rewind(begin);
+        }
+        // What the guest offers is looked at when there is something for it.
+        match ring {
+            Available::Split(ring) => ring.quiet(),
+            Available::Packed(ring) => ring.quiet(),
+        }
+        drop(source);
+        if let Err(broken) = result {
+            self.control.needs_reset(broken);
+        }
+        given
+    }
+
+    fn give_back_all(&self, chains: &[(Token, u32)]) -> bool {
+        let mut used = self.used.lock();
+        let Some(ring) = used.as_mut() else { return false };
+        let wanted = match ring {
+            Used::Split(ring) => ring.push(chains),
+            Used::Packed(ring) => ring.push(chains),
+        };
+        if wanted {
+            self.control.queue_interrupt(self.vector());
+        }
+        true
+    }
+}
