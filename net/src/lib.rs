@@ -8,6 +8,7 @@
 //!
 //! - [`frame`]: what the headers of a frame say, checked, and how they are made.
 //! - [`nic`]: what a network card is to everyone above its driver, and in which form a frame travels.
+//! - [`offload`]: what is left to be done to a frame, done by the CPU.
 //!
 //! Sans-I/O and without a clock: frames and times are passed in, so that all of it runs on the host under tests.
 #![no_std]
@@ -18,3 +19,4 @@ extern crate std;
 
 pub mod frame;
 pub mod nic;
+pub mod offload;
