@@ -112,8 +112,11 @@ fn source(value: &DeValue<'_>) -> Result<Source, Refused> {
     if let Some(path) = text.strip_prefix("file:") {
         return value::normal_path(path).map(Source::File).map_err(|why| Refused::new(why, allowed));
     }
-    let named = value::name(value).is_ok() && text.starts_with(|c: char| c.is_ascii_lowercase());
-    if named { Ok(Source::Device(text.to_string())) } else { Err(Refused::new("names no disk", allowed)) }
+    if value::is_device(text) {
+        Ok(Source::Device(text.to_string()))
+    } else {
+        Err(Refused::new("names no disk", allowed))
+    }
 }
 
 fn bus(value: &DeValue<'_>) -> Result<Bus, Refused> {

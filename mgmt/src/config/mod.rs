@@ -4,9 +4,19 @@
 //! [node]                      # optional
 //! name = "n1"                 # default "node"
 //! on_idle = "poweroff"        # when the last VM has stopped: "stay" (default) or "poweroff"
+//! address = "dhcp"            # or "none" (default), "10.0.2.15/24", "fd00::5/64", or a list of such
+//! gateway = "10.0.2.2"        # with a written address: a router, or one of IPv4 and one of IPv6; default none
+//! dns = ["10.0.2.3"]          # with a written address; default none
+//! network = "lan"             # which network the address is on; default the first that has an uplink
 //!
 //! [console]                   # optional
 //! attach = "debian"           # after boot, put the serial console into this VM
+//!
+//! [[network]]                 # at most 64
+//! name = "lan"                # required, as a VM's
+//! uplink = ["eth0", "eth1"]   # network cards by preference, or one; default none: internal to the node
+//! vlan = 10                   # 1 to 4094, default none: no tag
+//! mtu = 1500                  # 1280 to 9000, default 1500
 //!
 //! [[vm]]                      # any number
 //! name = "debian"             # required; 1 to 63 of a-z 0-9 - _ .
@@ -25,6 +35,10 @@
 //!   { source = "sata0", offset = "1G", size = "8G", bus = "virtio-blk", readonly = true },
 //!   { source = "file:data.img" },   # a copy of a file of the boot volume, in memory
 //! ]
+//! nics = [                    # default none, at most 8
+//!   { network = "lan" },      # with an address derived from the names of the node and the VM and its place here
+//!   { network = "lan", mac = "52:54:00:12:34:56", queues = 2, limit = "1Gbit", addresses = ["10.0.0.5"] },
+//! ]
 //! balloon = true              # a virtio-balloon, for 'vm memory'; default true
 //! return_free_memory = true   # what the guest does not use goes back to the node; default false
 //! rng = true                  # a virtio-rng; default true
@@ -35,19 +49,24 @@
 //! a name, so that what a disk holds is at stake only where somebody wrote its name down.
 //!
 //! Promise: any bytes give a [`Parsed`]. Every problem in the file is reported, with its line; what is
-//! sound is used. A wrong key in `[node]` or `[console]` keeps its default; a `[[vm]]` with any problem
-//! is left out; a table that is not TOML is left out as a whole, and the others still count.
+//! sound is used. A wrong key in `[node]` or `[console]` keeps its default; a `[[vm]]` or
+//! `[[network]]` with any problem is left out, and so is a VM that names such a network; a table that is not TOML is left out as a whole, and the others still count.
 //! Not done here: whether the files exist and the memory and CPUs suffice, which only the loader and
 //! the kernel know.
 //!
 //! Flow: bytes → `document` (TOML, in parts where it is broken) → `section` (the keys of one table,
-//! by the readers in `value`) → one file per section (`node`, `vm`). A new key is one line in its
+//! by the readers in `value`) → one file per section (`node`, `network`, `vm`) → `references` (what they say of each
+//! other). A new key is one line in its
 //! section's `read`; a new section is a file with a `read` and an arm in `Reader::section`.
 
+mod address;
 mod disk;
 mod document;
+mod network;
+mod nic;
 mod node;
 mod problem;
+mod references;
 mod section;
 #[cfg(test)]
 mod tests;
@@ -61,8 +80,11 @@ use alloc::vec::Vec;
 use toml::Spanned;
 use toml::de::DeValue;
 
+pub use address::{MAX_ADDRESSES, NodeAddress};
 pub use disk::{Bus, DiskConfig, MAX_DISKS, Source};
 pub use document::MAX_BYTES;
+pub use network::{MAX_MTU, MAX_NETWORKS, MAX_UPLINKS, MIN_MTU, NetworkConfig};
+pub use nic::{MAX_NICS, MAX_QUEUES, NicConfig, derived_mac};
 pub use node::{Console, Node, OnIdle};
 use problem::Problems;
 pub use problem::{FILE, Problem};
@@ -71,15 +93,19 @@ pub use vm::{MAX_VCPUS, Restart, VmConfig};
 
 use crate::nearest::nearest;
 use document::{Lines, Part};
+use references::{Candidate, Networks, Sorted};
 use section::{Section, clip, show};
 
-/// What the operator wants. Sound in itself: names are unique, `console.attach` names a VM of `vms`.
+/// What the operator wants. Sound in itself: names and MAC addresses are unique, `console.attach` names a VM of `vms`,
+/// NICs and the node are on networks of `networks`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Config {
     /// `[node]`.
     pub node: Node,
     /// `[console]`.
     pub console: Console,
+    /// The sound `[[network]]`s, in the file's order.
+    pub networks: Vec<NetworkConfig>,
     /// The sound `[[vm]]`s, in the file's order.
     pub vms: Vec<VmConfig>,
 }
@@ -134,8 +160,11 @@ struct Reader {
     /// Lines of the sections that may be given once.
     node_line: Option<usize>,
     console_line: Option<usize>,
-    /// Name and line of each VM, also of those left out.
+    /// Name and line of each network and each VM, also of those left out.
+    network_lines: Vec<(String, usize)>,
     vm_lines: Vec<(String, usize)>,
+    /// The VMs that are sound by themselves.
+    candidates: Vec<Candidate>,
 }
 
 impl Reader {
@@ -154,22 +183,29 @@ impl Reader {
                 }
             }
             "node" | "console" => {}
-            "vm" => match value.into_inner() {
-                DeValue::Array(vms) => vms.into_iter().for_each(|vm| self.vm(vm, lines)),
-                other => {
-                    let text = match other {
-                        DeValue::Table(_) => "[vm] is one table; allowed: [[vm]] before each VM".into(),
-                        other => format!("vm = {}; allowed: [[vm]] before each VM", show(&other)),
-                    };
-                    problems.push(line, text);
+            "network" | "vm" => {
+                let tables = match value.into_inner() {
+                    DeValue::Array(tables) => tables,
+                    other => {
+                        let what = match other {
+                            DeValue::Table(_) => format!("[{name}] is one table"),
+                            other => format!("{name} = {}", show(&other)),
+                        };
+                        let each = if name == "vm" { "VM" } else { "network" };
+                        return problems
+                            .push(line, format!("{what}; allowed: [[{name}]] before each {each}"));
+                    }
+                };
+                for table in tables {
+                    if name == "vm" { self.vm(table, lines) } else { self.network(table, lines) }
                 }
-            },
+            }
             other => {
                 let other = clip(other);
-                let hint = match nearest(&other, ["node", "console", "vm"]) {
-                    Some("vm") => "did you mean [[vm]]?".into(),
+                let hint = match nearest(&other, ["node", "console", "network", "vm"]) {
+                    Some(meant @ ("network" | "vm")) => format!("did you mean [[{meant}]]?"),
                     Some(meant) => format!("did you mean [{meant}]?"),
-                    None => "allowed: [node], [console], [[vm]]".into(),
+                    None => "allowed: [node], [console], [[network]], [[vm]]".into(),
                 };
                 problems.push(line, format!("unknown section {other}; {hint}"));
             }
@@ -194,26 +230,53 @@ impl Reader {
                 }
             }
         }
-        self.parsed.config.vms.extend(vm);
+        self.candidates.extend(vm);
+    }
+
+    fn network(&mut self, value: Spanned<DeValue<'_>>, lines: &Lines) {
+        let Some(section) = Section::open("[[network]]", value, lines, &mut self.problems) else {
+            return;
+        };
+        let line = section.line;
+        let network::Read { name, network } = NetworkConfig::read(section);
+        let networks = &mut self.parsed.config.networks;
+        if let Some(name) = name {
+            if let Some((_, first)) = self.network_lines.iter().find(|(known, _)| *known == name) {
+                let text =
+                    format!("network \"{name}\" is defined on line {first}; allowed: one network of a name");
+                return self.problems.push(line, text);
+            }
+            if self.network_lines.len() == MAX_NETWORKS {
+                let text =
+                    format!("network \"{name}\" is one too many; allowed: at most {MAX_NETWORKS} networks");
+                return self.problems.push(line, text);
+            }
+            self.network_lines.push((name, line));
+        }
+        let Some(network) = network else { return };
+        let contested = networks.iter().find_map(|other| Some((other, network.contested(other)?)));
+        if let Some((other, uplink)) = contested {
+            let vlan = network.vlan.map_or("no VLAN".into(), |vlan| format!("VLAN {}", vlan.number()));
+            let text = format!(
+                "network \"{}\" has {vlan} on {uplink}, as network \"{}\" has; allowed: each VLAN of an uplink once, and \
+                 one network without",
+                network.name, other.name
+            );
+            return self.problems.push(line, text);
+        }
+        networks.push(network);
     }
 
     /// Checks what holds between sections.
     fn finish(mut self) -> Parsed {
-        let Parsed { config, left_out, .. } = &mut self.parsed;
-        if let Some(attach) =
-            config.console.attach.take_if(|name| !config.vms.iter().any(|vm| vm.name == *name))
-        {
-            let names = config.vms.iter().map(|vm| vm.name.as_str());
-            let why = if left_out.contains(&attach) {
-                "a VM that is left out because of its own problem; allowed: a VM that is sound".into()
-            } else if let Some(meant) = nearest(&attach, names) {
-                format!("no VM; did you mean \"{meant}\"?")
-            } else {
-                "no VM; allowed: the name of a [[vm]] in this file".into()
-            };
-            let line = self.console_line.unwrap_or(1);
-            self.problems.push(line, format!("[console] attach = \"{attach}\" names {why}"));
-        }
+        let (parsed, problems) = (&mut self.parsed, &mut self.problems);
+        let networks = Networks { sound: &parsed.config.networks, all: &self.network_lines };
+        let Sorted { sound, left_out } =
+            references::vms(self.candidates, &networks, &parsed.config.node.name, problems);
+        parsed.config.vms = sound;
+        parsed.left_out.extend(left_out);
+        references::node_network(parsed, &self.network_lines, self.node_line.unwrap_or(1), problems);
+        references::attach(parsed, self.console_line.unwrap_or(1), problems);
         self.parsed.problems = self.problems.by_line();
         self.parsed
     }

@@ -2,6 +2,7 @@
 
 use alloc::string::{String, ToString};
 
+use super::address::NodeAddress;
 use super::section::Section;
 use super::value;
 
@@ -12,6 +13,10 @@ pub struct Node {
     pub name: String,
     /// What to do when the last VM has stopped. Default [`OnIdle::Stay`].
     pub on_idle: OnIdle,
+    /// Its own addresses. Default [`NodeAddress::None`].
+    pub address: NodeAddress,
+    /// The network that its addresses are on; some if it has any. Default: the first that has an uplink.
+    pub network: Option<String>,
 }
 
 /// What the node does when the last VM has stopped.
@@ -25,7 +30,7 @@ pub enum OnIdle {
 
 impl Default for Node {
     fn default() -> Self {
-        Self { name: "node".to_string(), on_idle: OnIdle::Stay }
+        Self { name: "node".to_string(), on_idle: OnIdle::Stay, address: NodeAddress::None, network: None }
     }
 }
 
@@ -36,6 +41,8 @@ impl Node {
         let node = Self {
             name: section.optional("name", value::name).unwrap_or(default.name),
             on_idle: section.optional("on_idle", value::word(&words)).unwrap_or(default.on_idle),
+            address: NodeAddress::read(&mut section),
+            network: section.optional("network", value::name),
         };
         section.finish();
         node

@@ -48,6 +48,11 @@ impl<'a, 'p> Section<'a, 'p> {
         }
     }
 
+    /// Whether a key that was not taken out yet is there, sound or not.
+    pub fn has(&self, key: &str) -> bool {
+        self.table.contains_key(key)
+    }
+
     /// A key that may be absent: `None` then, and if its value is refused.
     pub fn optional<T>(
         &mut self,

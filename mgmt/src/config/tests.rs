@@ -6,13 +6,21 @@ use alloc::vec::Vec;
 
 use super::*;
 
+mod networks;
+
 const EXAMPLE: &str = r#"
 [node]
 name = "n1"
 on_idle = "poweroff"        # power off when the last VM has stopped; default "stay"
+address = "dhcp"
 
 [console]
 attach = "debian"           # optional
+
+[[network]]
+name = "lan"
+uplink = "eth0"
+vlan = 10
 
 [[vm]]
 name = "debian"
@@ -25,6 +33,7 @@ autostart = true
 weight = 100
 restart = "on-crash"
 disks = [{ source = "nvme0n1", offset = "1G", size = "2G" }, { source = "file:data.img", readonly = true }]
+nics = [{ network = "lan", mac = "52:54:00:12:34:56", limit = "1Gbit", addresses = ["10.0.0.5"] }]
 
 [[vm]]
 name = "bench"
@@ -53,7 +62,8 @@ fn the_example_is_read_as_it_says() {
     let parsed = Config::parse(EXAMPLE.as_bytes());
     assert_eq!(parsed.problems, []);
     let config = parsed.config;
-    assert_eq!(config.node, Node { name: "n1".into(), on_idle: OnIdle::PowerOff });
+    let node = Node { name: "n1".into(), on_idle: OnIdle::PowerOff, ..Node::default() };
+    assert_eq!(config.node, Node { address: NodeAddress::Dhcp, network: Some("lan".into()), ..node });
     assert_eq!(config.console.attach.as_deref(), Some("debian"));
     let debian = &config.vms[0];
     assert_eq!((debian.vcpus, debian.memory), (2, 512 << 20));
@@ -82,7 +92,7 @@ fn an_empty_file_is_a_node_without_vms() {
 fn every_problem_is_reported_with_its_line_and_what_is_allowed() {
     let file = "[node]\nnaem = \"x\"\non_idle = \"sleep\"\n[[vm]]\nname = \"A\"\nvcpus = 17\nmemory = \"1X\"\n\
                 autostart = 1\nrestart = \"maybe\"\nrng = \"on\"\n\
-                virtio-console = true\n[netwrok]\n";
+                virtio-console = true\n[nodes]\n[networks]\n[storage]\n";
     assert_eq!(
         problems(file),
         [
@@ -97,7 +107,9 @@ fn every_problem_is_reported_with_its_line_and_what_is_allowed() {
             "purevisor.toml:9: restart = \"maybe\" is none of the choices; allowed: \"never\", \"on-crash\", \"always\"",
             "purevisor.toml:10: rng = \"on\" is neither true nor false; allowed: true, false",
             "purevisor.toml:11: unknown key virtio-console in [[vm]]; did you mean virtio_console?",
-            "purevisor.toml:12: unknown section netwrok; allowed: [node], [console], [[vm]]",
+            "purevisor.toml:12: unknown section nodes; did you mean [node]?",
+            "purevisor.toml:13: unknown section networks; did you mean [[network]]?",
+            "purevisor.toml:14: unknown section storage; allowed: [node], [console], [[network]], [[vm]]",
         ]
     );
 }
@@ -124,7 +136,7 @@ fn a_vm_with_a_problem_is_left_out_and_the_others_stay() {
 #[test]
 fn a_wrong_node_key_keeps_its_default_and_the_rest_of_the_node() {
     let parsed = Config::parse(b"[node]\nname = 5\non_idle = \"poweroff\"\n");
-    assert_eq!(parsed.config.node, Node { name: "node".into(), on_idle: OnIdle::PowerOff });
+    assert_eq!(parsed.config.node, Node { on_idle: OnIdle::PowerOff, ..Node::default() });
     assert_eq!(parsed.problems.len(), 1);
 }
 
@@ -375,9 +387,13 @@ fn mutations_of_a_sound_file_never_panic_and_what_is_read_is_sound() {
         let parsed = Config::parse(&file);
         let lines = file.iter().filter(|b| **b == b'\n').count() + 1;
         assert!(parsed.problems.iter().all(|p| (1..=lines).contains(&p.line)), "{:?}", parsed.problems);
+        let known = |name: &str| parsed.config.networks.iter().any(|network| network.name == name);
         for vm in &parsed.config.vms {
+            assert!(vm.nics.iter().all(|nic| nic.mac.is_station() && known(&nic.network)));
             assert!((1..=MAX_VCPUS).contains(&vm.vcpus) && vm.memory >= 16 << 20 && !vm.kernel.is_empty());
         }
+        let node = &parsed.config.node;
+        assert!(node.network.as_deref().map_or(node.address == NodeAddress::None, known));
         if let Some(attach) = &parsed.config.console.attach {
             assert!(parsed.config.vms.iter().any(|vm| vm.name == *attach));
         }

@@ -8,8 +8,9 @@ use core::ops::RangeInclusive;
 use toml::de::DeValue;
 
 use super::problem::Refused;
+use super::section::show;
 
-/// Longest name of a node or VM, in characters.
+/// Longest name of a node, a VM or a network, in characters.
 pub const MAX_NAME: usize = 63;
 
 /// Longest kernel command line, in bytes: Linux' `COMMAND_LINE_SIZE` on x86 less its NUL.
@@ -21,9 +22,9 @@ pub const MAX_PATH: usize = 255;
 /// Highest CPU number that an affinity may name.
 pub const MAX_CPU: u32 = 4095;
 
-type Read<T> = Result<T, Refused>;
+pub(super) type Read<T> = Result<T, Refused>;
 
-fn text<'v>(value: &'v DeValue<'_>, allowed: &str) -> Read<&'v str> {
+pub(super) fn text<'v>(value: &'v DeValue<'_>, allowed: &str) -> Read<&'v str> {
     value.as_str().ok_or_else(|| Refused::new("is not a string", allowed))
 }
 
@@ -57,13 +58,21 @@ pub(super) fn word<T: Copy>(words: &[(&str, T)]) -> impl Fn(&DeValue<'_>) -> Rea
     }
 }
 
-/// A name of a node or VM: 1 to [`MAX_NAME`] of `a-z`, `0-9`, `-`, `_`, `.`.
+/// A name of a node, a VM or a network: 1 to [`MAX_NAME`] of `a-z`, `0-9`, `-`, `_`, `.`.
 pub(super) fn name(value: &DeValue<'_>) -> Read<String> {
     let allowed = "1 to 63 of a-z, 0-9, '-', '_' and '.', in quotes";
     let name = text(value, allowed)?;
-    let fits = (1..=MAX_NAME).contains(&name.len());
-    let sound = name.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.'));
-    if fits && sound { Ok(name.to_string()) } else { Err(Refused::new("is not a name", allowed)) }
+    if is_name(name) { Ok(name.to_string()) } else { Err(Refused::new("is not a name", allowed)) }
+}
+
+fn is_name(text: &str) -> bool {
+    let sound = |b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.');
+    (1..=MAX_NAME).contains(&text.len()) && text.bytes().all(sound)
+}
+
+/// Whether a disk or a network card of this machine may be called so: as [`name`], and it begins with a letter.
+pub(super) fn is_device(text: &str) -> bool {
+    is_name(text) && text.starts_with(|c: char| c.is_ascii_lowercase())
 }
 
 /// A kernel command line: at most [`MAX_CMDLINE`] bytes without control characters.
@@ -153,6 +162,38 @@ pub fn normal_path(path: &str) -> Result<String, &'static str> {
         }
     }
     Ok(parts.join("/"))
+}
+
+/// One string, or a list of 1 to `most` different ones. `read` takes a string to its meaning, or says what it does wrong,
+/// as the end of a sentence that begins with the string.
+pub(super) fn one_or_more<T: PartialEq>(
+    most: usize,
+    allowed: &str,
+    read: impl Fn(&str) -> Result<T, String>,
+) -> impl Fn(&DeValue<'_>) -> Read<Vec<T>> {
+    move |value| {
+        let Some(list) = value.as_array() else {
+            return match read(text(value, allowed)?) {
+                Ok(one) => Ok(Vec::from([one])),
+                Err(why) => Err(Refused::new(why, allowed)),
+            };
+        };
+        let mut sound = Vec::new();
+        for item in list.iter().map(|item| item.get_ref()) {
+            let text = item.as_str().ok_or("is not a string".to_string());
+            match text.and_then(&read) {
+                Ok(one) if sound.contains(&one) => {
+                    return Err(Refused::new(format!("has {} twice", show(item)), allowed));
+                }
+                Ok(one) => sound.push(one),
+                Err(why) => return Err(Refused::new(format!("has {}, which {why}", show(item)), allowed)),
+            }
+            if sound.len() > most {
+                return Err(Refused::new(format!("has more than {most} entries"), allowed));
+            }
+        }
+        if sound.is_empty() { Err(Refused::new("is empty", allowed)) } else { Ok(sound) }
+    }
 }
 
 /// A list of different CPU numbers, at least one.
@@ -250,6 +291,25 @@ mod tests {
         assert_eq!(read("1_0", integer(1..=16)), Ok(10));
         for wrong in ["0", "17", "-1", "99999999999999999999999", "1.0", "'1'", "true"] {
             assert!(read(wrong, integer(1..=16)).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn one_stands_for_a_list_of_one_and_no_list_repeats_itself() {
+        let letter = |text: &str| text.parse::<char>().map_err(|_| "is no letter".to_string());
+        let read = |toml| read(toml, one_or_more(2, "letters", letter));
+        assert_eq!(read("'a'"), Ok(Vec::from(['a'])));
+        assert_eq!(read("['b', 'a']"), Ok(Vec::from(['b', 'a'])), "their order stays");
+        for (wrong, why) in [
+            ("1", "is not a string"),
+            ("'ab'", "is no letter"),
+            ("[]", "is empty"),
+            ("['a', 'bc']", "has \"bc\", which is no letter"),
+            ("['a', 1]", "has 1, which is not a string"),
+            ("['a', 'a']", "has \"a\" twice"),
+            ("['a', 'b', 'c']", "has more than 2 entries"),
+        ] {
+            assert_eq!(read(wrong), Err(why.into()), "{wrong}");
         }
     }
 

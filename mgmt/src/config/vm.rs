@@ -7,6 +7,8 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use super::disk::{self, DiskConfig};
+use super::nic::{self, NicConfig};
+use super::references::Candidate;
 use super::section::Section;
 use super::value;
 
@@ -40,6 +42,8 @@ pub struct VmConfig {
     pub restart: Restart,
     /// Its disks, in the order in which the guest finds them.
     pub disks: Vec<DiskConfig>,
+    /// Its network cards, in the order in which the guest finds them.
+    pub nics: Vec<NicConfig>,
     /// Whether its guest can give memory back (virtio-balloon). Default true.
     pub balloon: bool,
     /// Whether memory that its guest does not use goes back to the node by itself. Default false.
@@ -80,13 +84,14 @@ pub(super) struct Read {
     /// Its name, if that at least is sound.
     pub name: Option<String>,
     /// The VM, if all of it is sound.
-    pub vm: Option<VmConfig>,
+    pub vm: Option<Candidate>,
 }
 
 impl VmConfig {
     pub(super) fn read(mut section: Section<'_, '_>) -> Read {
         let name = section.required("name", value::name);
-        let vcpus = section.optional("vcpus", value::integer(1..=MAX_VCPUS)).unwrap_or(1);
+        let some = section.has("vcpus");
+        let vcpus = section.optional("vcpus", value::integer(1..=MAX_VCPUS)).or((!some).then_some(1));
         let memory = section.required("memory", value::memory);
         let kernel = section.required("kernel", value::path);
         let initrd = section.optional("initrd", value::path);
@@ -97,6 +102,7 @@ impl VmConfig {
         let affinity = section.optional("affinity", value::cpus);
         let restart = section.optional("restart", value::word(&RESTART)).unwrap_or(Restart::Never);
         let disks = disk::read(&mut section);
+        let nics = nic::read(&mut section, vcpus);
         let balloon = section.optional("balloon", value::boolean).unwrap_or(true);
         let return_free_memory = section.optional("return_free_memory", value::boolean).unwrap_or(false);
         let rng = section.optional("rng", value::boolean).unwrap_or(true);
@@ -106,7 +112,7 @@ impl VmConfig {
                 "return_free_memory = true with balloon = false; allowed: it needs the balloon".to_string(),
             );
         }
-        if let Some(cap) = cap
+        if let (Some(cap), Some(vcpus)) = (cap, vcpus)
             && cap > 100 * vcpus
         {
             section.conflict(format!(
@@ -115,8 +121,8 @@ impl VmConfig {
             ));
         }
         let sound = section.finish();
-        let vm = match (sound, name.clone(), memory, kernel) {
-            (true, Some(name), Some(memory), Some(kernel)) => Some(Self {
+        let vm = match (sound, name.clone(), vcpus, memory, kernel) {
+            (true, Some(name), Some(vcpus), Some(memory), Some(kernel)) => Some(Self {
                 name,
                 vcpus,
                 memory,
@@ -129,6 +135,7 @@ impl VmConfig {
                 affinity,
                 restart,
                 disks,
+                nics: Vec::new(),
                 balloon,
                 return_free_memory,
                 rng,
@@ -136,6 +143,6 @@ impl VmConfig {
             }),
             _ => None,
         };
-        Read { name, vm }
+        Read { name, vm: vm.map(|vm| Candidate { vm, nics }) }
     }
 }
