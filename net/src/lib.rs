@@ -6,6 +6,7 @@
 //!  Nic: e1000, virtio ─┘                                └─ Nic::transmit
 //! ```
 //!
+//! - [`flow`]: which frames belong together.
 //! - [`frame`]: what the headers of a frame say, checked, and how they are made.
 //! - [`nic`]: what a network card is to everyone above its driver, and in which form a frame travels.
 //! - [`offload`]: what is left to be done to a frame, done by the CPU.
@@ -17,6 +18,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod flow;
 pub mod frame;
 pub mod nic;
 pub mod offload;

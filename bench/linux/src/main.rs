@@ -3,13 +3,15 @@
 //! hypervisors were measured by programs of this kind, so these figures compare with theirs; `bench/bare`
 //! has more exits, and no Linux in its figures.
 //!
-//! With `disk DEVICE` it measures a disk instead, as it is told ([`disk`]).
+//! With `disk DEVICE` it measures a disk instead, as it is told ([`disk`]); with `net PEER` a network, on whose other side
+//! the same program has `listen ADDRESS` ([`net`]).
 //!
 //! Prints `BENCH name med=… min=… p90=… n=…` for each figure, in ticks of the time-stamp counter, the two
 //! readings of the counter included. It must be root, and the kernel started with `iomem=relaxed` for
 //! the registers of devices, and `nox2apic` for those of the local APIC.
 mod disk;
 mod kernel;
+mod net;
 mod stopwatch;
 
 use kernel::{DeviceRegisters, FreshMemory};
@@ -27,8 +29,10 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let measured = match words[..] {
         ["disk", path] => disk::serve(path),
+        ["net", peer] => net::serve(peer),
+        ["listen", address] => net::listen(address),
         [] => measure(),
-        _ => Err(io::Error::other("usage: bench-linux [disk DEVICE]")),
+        _ => Err(io::Error::other("usage: bench-linux [disk DEVICE | net PEER | listen ADDRESS]")),
     };
     match measured {
         Ok(()) => {
