@@ -3,7 +3,7 @@
 //! - [`config`]: `purevisor.toml` → what the node and its VMs are to be, and every problem in the file.
 //! - [`mod@line`]: bytes of a terminal → edited lines.
 //! - [`shell`]: a line → questions and orders to the [`shell::node::Node`] → an answer.
-//! - [`session`]: one operator at one terminal: the shell, a VM's console, `top`, the log.
+//! - [`session`]: one operator at one terminal: the shell, a VM's console, `top`, the log, `ping`.
 //!
 //! Everything here is sans-I/O: no clock, no device, no waiting. The kernel implements `Node` and moves
 //! bytes:

@@ -68,7 +68,7 @@ impl Console {
             }
             interrupts::log_strays();
             let now = time::now();
-            self.session.tick(Duration::from_nanos(now.0), &self.node, &mut self.out);
+            self.session.tick(Duration::from_nanos(now.0), &mut self.node, &mut self.out);
             if self.node.is_to_end(now) {
                 self.show_log();
                 console::write(&self.out);

@@ -13,12 +13,14 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::cell::Cell;
+use core::net::IpAddr;
 use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
 use mgmt::config::{Config, OnIdle};
 use mgmt::shell::node::{
-    CpuInfo, DiskInfo, Ending, Haste, LogEntry, LogLevel, MemoryInfo, Node, NodeError, NodeInfo, PciInfo,
-    Terminal, VcpuState, VmAction, VmInfo, VmSummary,
+    AddressInfo, CaptureFilter, CapturedFrame, CpuInfo, DiskInfo, Echo, Ending, Haste, LogEntry, LogLevel,
+    MemoryInfo, Mirror, NetworkInfo, NicInfo, Node, NodeError, NodeInfo, PciInfo, Terminal, VcpuState,
+    VmAction, VmInfo, VmSummary,
 };
 
 /// Keys that wait for a VM to take them, at most: a paste.
@@ -147,6 +149,7 @@ impl Node for ThisNode {
             memory_total: memory::ram_bytes(),
             memory_free: HEAP.usage().free,
             uptime: Duration::from_nanos(time::now().0),
+            address: AddressInfo::default(),
         }
     }
 
@@ -261,6 +264,45 @@ impl Node for ThisNode {
     fn disks(&self) -> Vec<DiskInfo> {
         disks::infos()
     }
+
+    // The node drives no network card, so it has no network.
+
+    fn nics(&self) -> Vec<NicInfo> {
+        Vec::new()
+    }
+
+    fn networks(&self) -> Vec<NetworkInfo> {
+        Vec::new()
+    }
+
+    fn start_capture(&mut self, network: &str, _: CaptureFilter, _: usize) -> Result<(), NodeError> {
+        Err(no_network(network))
+    }
+
+    fn stop_capture(&mut self, network: &str) -> Result<usize, NodeError> {
+        Err(no_network(network))
+    }
+
+    fn captured(&self, network: &str) -> Result<Vec<CapturedFrame>, NodeError> {
+        Err(no_network(network))
+    }
+
+    fn mirror(&mut self, network: &str, _: Option<Mirror>) -> Result<(), NodeError> {
+        Err(no_network(network))
+    }
+
+    fn ping(&mut self, to: IpAddr) -> Result<u64, NodeError> {
+        let why = "the node has no address".into();
+        Err(NodeError::NotPossible { what: format!("ping {to}"), why })
+    }
+
+    fn echo(&mut self, _: u64) -> Echo {
+        Echo::Waiting
+    }
+}
+
+fn no_network(name: &str) -> NodeError {
+    NodeError::NotPossible { what: format!("use network {name}"), why: "this node has no networks".into() }
 }
 
 fn level(of_log_crate: u8) -> LogLevel {

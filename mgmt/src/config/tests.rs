@@ -82,6 +82,16 @@ fn the_example_is_read_as_it_says() {
 }
 
 #[test]
+fn the_documented_file_is_sound() {
+    let text = include_str!("../../../docs/configuration.md");
+    let (_, file) = text.split_once("```toml\n").expect("the document has a file");
+    let (file, _) = file.split_once("```").expect("the file has an end");
+    let parsed = Config::parse(file.as_bytes());
+    assert_eq!(parsed.problems, []);
+    assert_eq!((parsed.config.vms.len(), parsed.config.networks.len()), (1, 1));
+}
+
+#[test]
 fn an_empty_file_is_a_node_without_vms() {
     let parsed = Config::parse(b"");
     assert_eq!(parsed, Parsed::default());

@@ -1,7 +1,7 @@
 //! One operator at one terminal: what the keys mean now, and what the terminal shows.
 //!
-//! A [`Session`] is in one of four modes: in the shell, attached to a VM's console, in `top`, or following
-//! the log. It is sans-I/O: whoever owns the terminal (the kernel for COM1; later a web socket) calls
+//! A [`Session`] is in one of five modes: in the shell, attached to a VM's console, in `top`, following the
+//! log, or in `ping`. It is sans-I/O: whoever owns the terminal (the kernel for COM1; later a web socket) calls
 //!
 //! | when | call |
 //! |---|---|
@@ -19,6 +19,7 @@
 //! typed for a VM that is gone by then is dropped, not run as a command. Log lines and VM events never
 //! damage a half-written line. A VM's earlier output is shown without the queries in it (`replay`).
 
+mod ping;
 mod replay;
 #[cfg(test)]
 mod tests;
@@ -33,6 +34,7 @@ use crate::line::keys::Decoder;
 use crate::line::{Editor, Event, width};
 use crate::shell::node::{Node, Terminal};
 use crate::shell::{self, Next, complete, log_entry, on_one_line};
+use ping::Ping;
 use top::Top;
 
 /// Ctrl-], which detaches.
@@ -64,6 +66,7 @@ enum Mode {
     Top(Top),
     /// Shows log entries after this one.
     Follow(Option<u64>),
+    Ping(Ping),
 }
 
 /// An operator's session.
@@ -136,7 +139,7 @@ impl Session {
     pub fn attached(&self) -> Option<(&str, Terminal)> {
         match &self.mode {
             Mode::Attached(vm, terminal) => Some((vm, *terminal)),
-            Mode::Shell | Mode::Top(_) | Mode::Follow(_) => None,
+            Mode::Shell | Mode::Top(_) | Mode::Follow(_) | Mode::Ping(_) => None,
         }
     }
 
@@ -169,7 +172,7 @@ impl Session {
             self.after_return = *byte == b'\r';
             rest = tail;
             match &self.mode {
-                Mode::Top(_) | Mode::Follow(_) => {
+                Mode::Top(_) | Mode::Follow(_) | Mode::Ping(_) => {
                     if self.any_key.decode(*byte).is_some() {
                         self.end_live(out);
                     }
@@ -184,11 +187,19 @@ impl Session {
         self.editor.refresh(out);
     }
 
-    /// Lets time pass: draws `top`, follows the log.
-    pub fn tick(&mut self, now: Duration, node: &dyn Node, out: &mut Vec<u8>) {
+    /// Lets time pass: draws `top`, follows the log, sends echo requests.
+    pub fn tick(&mut self, now: Duration, node: &mut dyn Node, out: &mut Vec<u8>) {
         match &mut self.mode {
             Mode::Shell | Mode::Attached(..) => return,
             Mode::Top(top) => top.tick(now, node, out),
+            Mode::Ping(ping) => {
+                let mut text = String::new();
+                let goes_on = ping.tick(now, node, &mut text);
+                say(&text, out);
+                if !goes_on {
+                    return self.end_live(out);
+                }
+            }
             Mode::Follow(last) => {
                 let entries = node.log(*last, FOLLOW_AT_ONCE);
                 let mut text = String::new();
@@ -243,7 +254,7 @@ impl Session {
     pub fn alert(&mut self, text: &str, out: &mut Vec<u8>) {
         match self.mode {
             Mode::Attached(..) => say(&format!("\n[node: {}]\n", on_one_line(text)), out),
-            Mode::Shell | Mode::Top(_) | Mode::Follow(_) => self.log_line(text, out),
+            Mode::Shell | Mode::Top(_) | Mode::Follow(_) | Mode::Ping(_) => self.log_line(text, out),
         }
     }
 
@@ -267,6 +278,10 @@ impl Session {
                         self.tick(now, node, out);
                     }
                     Next::Follow(last) => self.live(Mode::Follow(last)),
+                    Next::Ping(to, count) => {
+                        self.live(Mode::Ping(Ping::new(to, count)));
+                        self.tick(now, node, out);
+                    }
                 }
             }
             Event::Complete => {
@@ -298,8 +313,10 @@ impl Session {
 
     /// Puts the terminal in order after a live mode.
     fn leave_live(&mut self, out: &mut Vec<u8>) {
-        if let Mode::Top(_) = self.mode {
-            out.extend(b"\x1b[?25h\r\n");
+        match &self.mode {
+            Mode::Top(_) => out.extend(b"\x1b[?25h\r\n"),
+            Mode::Ping(ping) => say(&ping.summary(), out),
+            Mode::Shell | Mode::Attached(..) | Mode::Follow(_) => {}
         }
         self.any_key = Decoder::default();
         self.mode = Mode::Shell;

@@ -6,7 +6,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use super::*;
-use crate::shell::node::{CpuInfo, LogEntry, LogLevel, VmState};
+use crate::shell::node::{CpuInfo, Echo, LogEntry, LogLevel, PingReply, VmState};
 use crate::shell::tests::{TestNode, summary};
 
 struct Rig {
@@ -42,7 +42,7 @@ impl Rig {
     fn pass(&mut self, millis: u64) -> String {
         self.now += Duration::from_millis(millis);
         let mut out = Vec::new();
-        self.session.tick(self.now, &self.node, &mut out);
+        self.session.tick(self.now, &mut self.node, &mut out);
         text(&out)
     }
 
@@ -229,10 +229,13 @@ fn top_draws_once_a_second_and_any_key_ends_it() {
     rig.node.cpus[0].guest += Duration::from_millis(250);
     rig.node.cpus[0].idle += Duration::from_millis(750);
     rig.node.vms[0].cpu_time += Duration::from_millis(250);
+    rig.node.networks[0].ports[1].incoming.frames += 9;
     let second = rig.pass(500);
     assert!(second.contains("rates in the last 1.0 s"), "{second:?}");
     assert!(second.contains("  0  25.0 %       0.0 %  75.0 %      0           0  debian/1"), "{second:?}");
     assert!(second.contains("nvme0n1      7   0 B"), "{second:?}");
+    assert!(first.contains("debian/0  lan        234  2 KiB"), "{first:?}");
+    assert!(second.contains("debian/0  lan       9    0 B    0    0 B        0"), "{second:?}");
     assert!(second.contains("debian  running      2  512 MiB  25.0 %      0  4 min 05 s"), "{second:?}");
     assert!(second.lines().count() <= 24);
     assert_eq!(rig.keys("q"), format!("\x1b[?25h\r\n{PROMPT}"), "the key itself is not typed");
@@ -289,6 +292,55 @@ fn following_the_log_shows_new_entries_and_gaps() {
     assert_eq!(rig.keys("\x03"), PROMPT);
 }
 
+fn reply(micros: u64) -> Echo {
+    let time = Duration::from_micros(micros);
+    Echo::Reply(PingReply { from: [10, 0, 2, 2].into(), bytes: 64, time_to_live: 63, time })
+}
+
+#[test]
+fn ping_sends_a_request_a_second_and_ends_with_the_last_reply() {
+    let mut rig = Rig::new();
+    rig.node.echoes = vec![reply(312), Echo::Failed("no answer\x1b[2J".into()), Echo::Waiting];
+    assert_eq!(rig.keys("ping 10.0.2.2 3\r\n"), "ping 10.0.2.2 3\r\n");
+    assert_eq!(rig.pass(100), "64 bytes from 10.0.2.2: number 1, TTL 63, 0.312 ms\r\n");
+    assert_eq!((rig.pass(800), rig.node.pings), (String::new(), 1));
+    assert_eq!((rig.pass(100), rig.node.pings), (String::new(), 2));
+    assert_eq!(rig.pass(100), "number 2: no answer [2J\r\n");
+    assert_eq!((rig.pass(900), rig.node.pings), (String::new(), 3));
+    assert_eq!(rig.pass(1900), "");
+    assert_eq!(
+        rig.pass(100),
+        format!(
+            "number 3: no reply in 2 s\r\n3 sent, 1 answered\r\n\
+             round trip 0.312 ms at least, 0.312 ms on average, 0.312 ms at most\r\n{PROMPT}"
+        )
+    );
+    assert_eq!((rig.pass(5000), rig.node.pings), (String::new(), 3));
+}
+
+#[test]
+fn a_key_ends_ping_with_what_came_of_it() {
+    let mut rig = Rig::new();
+    rig.node.echoes = vec![reply(1000), reply(3000)];
+    rig.keys("ping 10.0.2.2\r");
+    rig.pass(1000);
+    rig.pass(1000);
+    let shown = rig.keys("\x03");
+    let told =
+        "3 sent, 2 answered\r\nround trip 1.000 ms at least, 2.000 ms on average, 3.000 ms at most\r\n";
+    assert_eq!(shown, format!("{told}{PROMPT}"));
+    assert_eq!(rig.logged("x"), "\r\x1b[Kx\r\n\rn1> \x1b[K", "the session is in the shell");
+}
+
+#[test]
+fn a_ping_that_is_not_possible_says_why() {
+    let shown = Rig::new().keys("ping fd00::2\r");
+    assert_eq!(
+        shown,
+        format!("ping fd00::2\r\ncannot ping fd00::2: the node has no IPv6 address\r\n{PROMPT}")
+    );
+}
+
 #[test]
 fn control_d_and_control_c_stay_in_the_shell() {
     let mut rig = Rig::new();
@@ -317,6 +369,7 @@ fn random_sessions_never_panic() {
         "\x1d",
         "top\r",
         "log -f\r",
+        "ping 10.0.2.2 2\r",
         "\x1b",
         "[A",
         "\r",
@@ -337,7 +390,7 @@ fn random_sessions_never_panic() {
     for _ in 0..20_000 {
         random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
         let choice = (random >> 33) as usize;
-        match choice % 23 {
+        match choice % 24 {
             0 => drop(rig.happens("debian", VmEvent::Stopped("x"))),
             1 => drop(rig.happens("debian", VmEvent::Restarts("x"))),
             2 => drop(rig.logged("line")),

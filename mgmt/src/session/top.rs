@@ -1,4 +1,4 @@
-//! `top`: CPUs, VMs and disks live, on one screen.
+//! `top`: CPUs, VMs, disks and networks live, on one screen.
 
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -8,7 +8,7 @@ use core::cmp::Reverse;
 use core::time::Duration;
 
 use crate::shell::human::{Count, Share, Size, Span};
-use crate::shell::node::{CpuInfo, DiskCounters, Node};
+use crate::shell::node::{CpuInfo, DiskCounters, Node, Traffic};
 use crate::shell::on_one_line;
 use crate::shell::table::Table;
 
@@ -30,6 +30,8 @@ pub(super) struct Top {
     /// CPU time and exits by VM.
     vms: BTreeMap<String, (Duration, u64)>,
     disks: BTreeMap<String, DiskCounters>,
+    /// What came in, what went out and what was dropped, by network and port.
+    ports: BTreeMap<(String, String), (Traffic, Traffic, u64)>,
 }
 
 impl Top {
@@ -41,6 +43,7 @@ impl Top {
             cpus: BTreeMap::new(),
             vms: BTreeMap::new(),
             disks: BTreeMap::new(),
+            ports: BTreeMap::new(),
         }
     }
 
@@ -75,8 +78,12 @@ impl Top {
             Some(table) => format!("\n{table}"),
             None => String::new(),
         };
+        let ports = match self.port_table(node) {
+            Some(table) => format!("\n{table}"),
+            None => String::new(),
+        };
         format!(
-            "{}: up {}, memory {} of {} used; rates {period}; any key ends\n\n{}\n{}{disks}",
+            "{}: up {}, memory {} of {} used; rates {period}; any key ends\n\n{}\n{}{disks}{ports}",
             info.name,
             Span(info.uptime),
             Size(used),
@@ -158,9 +165,7 @@ impl Top {
         let mut table =
             Table::new(&["DISK", ">READS", ">READ", ">WRITES", ">WRITTEN", ">FLUSHES", "USED BY"]);
         for disk in &disks {
-            // A disk that came in the place of another counts from zero again.
             let before = self.disks.get(&disk.name).copied().unwrap_or_default();
-            let since = |now: u64, before: u64| now.checked_sub(before).unwrap_or(now);
             let users: Vec<&str> = disk.users.iter().map(|u| u.owner.as_str()).collect();
             let c = &disk.counters;
             table.row([
@@ -176,6 +181,35 @@ impl Top {
         self.disks = disks.iter().map(|disk| (disk.name.clone(), disk.counters)).collect();
         (!disks.is_empty()).then_some(table)
     }
+
+    /// What moved at the ports of networks; nothing on a node without.
+    fn port_table(&mut self, node: &dyn Node) -> Option<Table> {
+        let mut table = Table::new(&["PORT", "NETWORK", ">IN", ">BYTES", ">OUT", ">BYTES", ">DROPPED"]);
+        let mut counted = BTreeMap::new();
+        for network in node.networks() {
+            for port in &network.ports {
+                let key = (network.name.clone(), port.owner.to_string());
+                let (incoming, outgoing, dropped) = self.ports.get(&key).copied().unwrap_or_default();
+                table.row([
+                    key.1.clone(),
+                    network.name.clone(),
+                    Count(since(port.incoming.frames, incoming.frames)).to_string(),
+                    Size(since(port.incoming.bytes, incoming.bytes)).to_string(),
+                    Count(since(port.outgoing.frames, outgoing.frames)).to_string(),
+                    Size(since(port.outgoing.bytes, outgoing.bytes)).to_string(),
+                    Count(since(port.dropped(), dropped)).to_string(),
+                ]);
+                counted.insert(key, (port.incoming, port.outgoing, port.dropped()));
+            }
+        }
+        self.ports = counted;
+        (!self.ports.is_empty()).then_some(table)
+    }
+}
+
+/// What was counted since then. What came in the place of another counts from zero again.
+fn since(now: u64, before: u64) -> u64 {
+    now.checked_sub(before).unwrap_or(now)
 }
 
 fn cpu_row(name: String, rate: &CpuInfo, runs: String) -> [String; 7] {

@@ -1,46 +1,13 @@
 //! The table of commands: what may be typed, what it means, and what does it. The parser, `help` and
 //! completion all read this one table, so that a new command is one entry.
 
-use alloc::format;
 use alloc::string::String;
 use core::fmt;
+use core::net::IpAddr;
 
+use super::arguments::{Arg, Given, Named};
 use super::node::{Node, NodeError, Terminal, VmAction};
-use super::{devices, machine, power, topics, vm};
-
-/// An argument of a command.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Arg {
-    /// The name of a VM, required.
-    Vm,
-    /// The name of a disk, required.
-    Disk,
-    /// A size such as 512M, required.
-    Size,
-    /// A word that may be given.
-    Flag(&'static str),
-    /// A number that may be given.
-    Count,
-    /// Words of commands that may be given: the rest of the line.
-    Topic,
-}
-
-/// What was given for the arguments.
-#[derive(Debug, Default)]
-pub(super) struct Given<'l> {
-    /// For [`Arg::Vm`]; the name of a VM that was there a moment ago.
-    pub vm: &'l str,
-    /// For [`Arg::Disk`]; likewise of a disk.
-    pub disk: &'l str,
-    /// For [`Arg::Size`], in bytes.
-    pub size: u64,
-    /// For [`Arg::Flag`].
-    pub flag: bool,
-    /// For [`Arg::Count`].
-    pub count: Option<usize>,
-    /// For [`Arg::Topic`].
-    pub topic: &'l [&'l str],
-}
+use super::{capture, devices, machine, networks, nics, power, topics, vm};
 
 /// What the session does after a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +22,8 @@ pub enum Next {
     Top,
     /// Shows log entries after this one (`None`: all) as they come, until a key is pressed.
     Follow(Option<u64>),
+    /// Sends echo requests there, this many (`None`: on and on), until a key is pressed.
+    Ping(IpAddr, Option<usize>),
 }
 
 /// Why a command could not do its work.
@@ -96,13 +65,7 @@ impl Command {
     pub fn usage(&self) -> String {
         let mut usage = self.words.join(" ");
         for arg in self.args {
-            usage.push_str(&match arg {
-                Arg::Vm | Arg::Disk => " NAME".into(),
-                Arg::Size => " SIZE".into(),
-                Arg::Flag(flag) => format!(" [{flag}]"),
-                Arg::Count => " [N]".into(),
-                Arg::Topic => " [COMMAND]".into(),
-            });
+            usage.push_str(&arg.usage());
         }
         usage
     }
@@ -119,56 +82,56 @@ pub(super) static COMMANDS: &[Command] = &[
     },
     Command {
         words: &["vm", "info"],
-        args: &[Arg::Vm],
+        args: &[Arg::Name(Named::Vm)],
         help: "a VM in detail: state, vCPUs, exits, memory, configuration",
         more: "",
         run: vm::info,
     },
     Command {
         words: &["vm", "start"],
-        args: &[Arg::Vm],
+        args: &[Arg::Name(Named::Vm)],
         help: "start a VM that is off",
         more: "",
         run: |node, given, out| vm::control(node, given, VmAction::Start, "starts", out),
     },
     Command {
         words: &["vm", "stop"],
-        args: &[Arg::Vm],
+        args: &[Arg::Name(Named::Vm)],
         help: "press a VM's power button, so that it shuts down",
         more: "The guest decides when it powers off, or whether; 'vm kill' does not ask it.",
         run: |node, given, out| vm::control(node, given, VmAction::Stop, "is asked to shut down", out),
     },
     Command {
         words: &["vm", "kill"],
-        args: &[Arg::Vm],
+        args: &[Arg::Name(Named::Vm)],
         help: "stop a VM at once",
         more: "As if its power were cut: the guest can lose what it has not written to disk.",
         run: |node, given, out| vm::control(node, given, VmAction::Kill, "is stopped", out),
     },
     Command {
         words: &["vm", "reset"],
-        args: &[Arg::Vm],
+        args: &[Arg::Name(Named::Vm)],
         help: "press a VM's reset button",
         more: "The guest starts anew at once and can lose what it has not written to disk.",
         run: |node, given, out| vm::control(node, given, VmAction::Reset, "is reset", out),
     },
     Command {
         words: &["vm", "pause"],
-        args: &[Arg::Vm],
+        args: &[Arg::Name(Named::Vm)],
         help: "hold a VM's vCPUs",
         more: "Its memory stays; 'vm resume' lets it go on.",
         run: |node, given, out| vm::control(node, given, VmAction::Pause, "is paused", out),
     },
     Command {
         words: &["vm", "resume"],
-        args: &[Arg::Vm],
+        args: &[Arg::Name(Named::Vm)],
         help: "let a paused VM go on",
         more: "",
         run: |node, given, out| vm::control(node, given, VmAction::Resume, "goes on", out),
     },
     Command {
         words: &["vm", "memory"],
-        args: &[Arg::Vm, Arg::Size],
+        args: &[Arg::Name(Named::Vm), Arg::Size],
         help: "ask a VM's guest to use no more than SIZE of its memory, or more again",
         more: "SIZE is a number and K, M, G or T: 256M. The guest gives the rest back as far as it can; 'vm info'\n\
                shows how far it is. It needs a driver for virtio-balloon.",
@@ -176,7 +139,7 @@ pub(super) static COMMANDS: &[Command] = &[
     },
     Command {
         words: &["vm", "console"],
-        args: &[Arg::Vm, Arg::Flag(Terminal::VIRTIO)],
+        args: &[Arg::Name(Named::Vm), Arg::Flag(Terminal::VIRTIO)],
         help: "go to a VM's serial or virtio console; Ctrl-] comes back",
         more: "First what it printed before is shown. All keys but Ctrl-] go to the VM.\n\
                hvc0 is its virtio console, if purevisor.toml has virtio_console = true for it.",
@@ -191,10 +154,59 @@ pub(super) static COMMANDS: &[Command] = &[
     },
     Command {
         words: &["disk", "info"],
-        args: &[Arg::Disk],
+        args: &[Arg::Name(Named::Disk)],
         help: "a disk in detail: model, size, cache, counters, users",
         more: "",
         run: devices::info,
+    },
+    Command {
+        words: &["nic", "list"],
+        args: &[],
+        help: "all network cards: driver, address, link, what moved on them",
+        more: "IN and OUT are frames that the card has received and sent since it is there.",
+        run: nics::list,
+    },
+    Command {
+        words: &["nic", "info"],
+        args: &[Arg::Name(Named::Nic)],
+        help: "a network card in detail: model, link, abilities, counters",
+        more: "",
+        run: nics::info,
+    },
+    Command {
+        words: &["net", "list"],
+        args: &[],
+        help: "all networks: uplinks, VLAN, ports, frames",
+        more: "FRAMES are those that have come in at any port.",
+        run: networks::list,
+    },
+    Command {
+        words: &["net", "info"],
+        args: &[Arg::Name(Named::Network)],
+        help: "a network in detail: who is at its ports, and what moved there",
+        more: "IN is what came into the network at the port (what a guest has sent), OUT what left it there.",
+        run: networks::info,
+    },
+    Command {
+        words: &["net", "capture"],
+        args: &[Arg::Name(Named::Network), Arg::Capture],
+        help: "keep frames of a network and show them",
+        more: capture::MORE,
+        run: capture::capture,
+    },
+    Command {
+        words: &["net", "mirror"],
+        args: &[Arg::Name(Named::Network), Arg::Ports],
+        help: "copy what passes one port of a network to another",
+        more: "FROM and TO are ports as 'net info' shows them: debian/0, eth0, node.\n'net mirror NAME off' ends it.",
+        run: networks::mirror,
+    },
+    Command {
+        words: &["ping"],
+        args: &[Arg::Address, Arg::Count],
+        help: "send N echo requests, one a second; any key ends it",
+        more: "From the node's own address ('node info'). Without N it goes on until a key is pressed.",
+        run: |_, given, _| Ok(Next::Ping(given.address, given.count)),
     },
     Command {
         words: &["pci"],
@@ -228,7 +240,7 @@ pub(super) static COMMANDS: &[Command] = &[
     Command {
         words: &["top"],
         args: &[],
-        help: "CPUs, VMs and disks live; any key ends it",
+        help: "CPUs, VMs, disks and networks live; any key ends it",
         more: "",
         run: |_, _, _| Ok(Next::Top),
     },

@@ -3,8 +3,10 @@
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use super::command::{Arg, COMMANDS};
+use super::arguments::Arg;
+use super::command::COMMANDS;
 use super::node::Node;
+use super::{capture, networks};
 
 /// The words that can stand where the cursor is, sorted, and how many characters of them are typed.
 pub fn complete(before_cursor: &str, node: &dyn Node) -> (usize, Vec<String>) {
@@ -29,16 +31,24 @@ fn offer(done: &[&str], node: &dyn Node, candidates: &mut Vec<String>) {
         } else if let Some(given) = done.strip_prefix(command.words) {
             for arg in command.args {
                 match arg {
-                    Arg::Vm if given.is_empty() => {
-                        candidates.extend(node.vms().into_iter().map(|vm| vm.name))
-                    }
-                    Arg::Disk if given.is_empty() => {
-                        candidates.extend(node.disks().into_iter().map(|disk| disk.name))
-                    }
+                    Arg::Name(named) if given.is_empty() => candidates.extend(named.known(node)),
                     Arg::Flag(flag) if !given.contains(flag) => candidates.push(flag.to_string()),
                     // `help` itself is a command: one level of it is enough.
                     Arg::Topic if given.first() != Some(&"help") => offer(given, node, candidates),
-                    Arg::Vm | Arg::Disk | Arg::Size | Arg::Flag(_) | Arg::Count | Arg::Topic => {}
+                    Arg::Capture if !given.is_empty() => {
+                        candidates.extend(capture::offer(&given[1..]).into_iter().map(String::from))
+                    }
+                    Arg::Ports if !given.is_empty() => {
+                        candidates.extend(networks::offer(given[0], &given[1..], node))
+                    }
+                    Arg::Name(_)
+                    | Arg::Size
+                    | Arg::Address
+                    | Arg::Flag(_)
+                    | Arg::Count
+                    | Arg::Topic
+                    | Arg::Capture
+                    | Arg::Ports => {}
                 }
             }
         }

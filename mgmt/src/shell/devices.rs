@@ -4,7 +4,8 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use core::fmt;
 
-use super::command::{Failure, Given, Next};
+use super::arguments::Given;
+use super::command::{Failure, Next};
 use super::human::{Count, Size};
 use super::machine::on_one_line;
 use super::node::{DiskInfo, DiskUse, Node, PciBar};
@@ -72,8 +73,8 @@ pub(super) fn info(
     given: &Given<'_>,
     out: &mut dyn fmt::Write,
 ) -> Result<Next, Failure> {
-    let Some(disk) = node.disks().into_iter().find(|disk| disk.name == given.disk) else {
-        writeln!(out, "{} has just gone.", given.disk)?;
+    let Some(disk) = node.disks().into_iter().find(|disk| disk.name == given.name) else {
+        writeln!(out, "{} has just gone.", given.name)?;
         return Ok(Next::Prompt);
     };
     properties(&disk, out)?;

@@ -28,6 +28,22 @@ impl fmt::Display for Size {
     }
 }
 
+/// Bits a second: `250 Mbit/s`, `2.5 Gbit/s`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate(pub u64);
+
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let units = [("Gbit/s", 1_000_000_000), ("Mbit/s", 1_000_000), ("kbit/s", 1_000)];
+        let text = match units.into_iter().find(|(_, unit)| self.0 >= *unit) {
+            None => format!("{} bit/s", self.0),
+            Some((name, unit)) if self.0.is_multiple_of(unit) => format!("{} {name}", self.0 / unit),
+            Some((name, unit)) => format!("{}.{} {name}", self.0 / unit, self.0 % unit / (unit / 10)),
+        };
+        f.pad(&text)
+    }
+}
+
 /// A span of time: `12.3 s`, `4 min 05 s`, `3 h 12 min`, `5 d 03 h`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span(pub Duration);
@@ -119,6 +135,21 @@ mod tests {
             assert_eq!(Size(bytes).to_string(), text);
         }
         assert_eq!(format!("{:>9}", Size(1024)), "    1 KiB");
+    }
+
+    #[test]
+    fn rates_have_the_largest_unit_that_fits() {
+        for (bits, text) in [
+            (0, "0 bit/s"),
+            (999, "999 bit/s"),
+            (64_000, "64 kbit/s"),
+            (250_000_000, "250 Mbit/s"),
+            (2_500_000_000, "2.5 Gbit/s"),
+            (1_999_999_999, "1.9 Gbit/s"),
+            (u64::MAX, "18446744073.7 Gbit/s"),
+        ] {
+            assert_eq!(Rate(bits).to_string(), text);
+        }
     }
 
     #[test]

@@ -2,11 +2,14 @@
 
 use alloc::format;
 use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 use core::fmt;
+use core::net::IpAddr;
 
-use super::command::{Failure, Given, Next};
+use super::arguments::Given;
+use super::command::{Failure, Next};
 use super::human::{Count, Moment, Share, Size, Span};
-use super::node::{LogEntry, Node};
+use super::node::{AddressInfo, LogEntry, Node};
 use super::table::Table;
 use crate::line::width;
 
@@ -33,7 +36,32 @@ pub(super) fn info(node: &mut dyn Node, _: &Given<'_>, out: &mut dyn fmt::Write)
     )?;
     writeln!(out, "VMs             {}, {alive} of them alive", vms.len())?;
     writeln!(out, "up              {}", Span(info.uptime))?;
+    address(&info.address, out)?;
     Ok(Next::Prompt)
+}
+
+/// Where the node itself is on a network.
+fn address(info: &AddressInfo, out: &mut dyn fmt::Write) -> fmt::Result {
+    let list = |addresses: &[IpAddr]| {
+        let addresses: Vec<String> = addresses.iter().map(IpAddr::to_string).collect();
+        addresses.join(", ")
+    };
+    let addresses: Vec<String> =
+        info.addresses.iter().map(|(address, prefix)| format!("{address}/{prefix}")).collect();
+    let network = info.network.as_ref().map(|name| format!(" on {name}")).unwrap_or_default();
+    let by = if info.dhcp { ", by DHCP" } else { "" };
+    match (addresses.is_empty(), info.dhcp) {
+        (true, false) => writeln!(out, "address         none")?,
+        (true, true) => writeln!(out, "address         none yet{network}: a DHCP server is asked for one")?,
+        (false, _) => writeln!(out, "address         {}{network}{by}", addresses.join(", "))?,
+    }
+    if !info.gateways.is_empty() {
+        writeln!(out, "gateway         {}", list(&info.gateways))?;
+    }
+    if !info.dns.is_empty() {
+        writeln!(out, "DNS             {}", list(&info.dns))?;
+    }
+    Ok(())
 }
 
 /// `cpu`.

@@ -3,14 +3,21 @@
 //! Every call returns at once: questions with a snapshot, orders with whether they were accepted. What
 //! an order leads to later comes to the sessions as [`crate::session::VmEvent`]s and log lines.
 
+mod network;
+
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
+use core::net::IpAddr;
 use core::ops::Range;
 use core::time::Duration;
 
 use super::human::Size;
 use crate::config::VmConfig;
+pub use network::{
+    AddressInfo, CaptureFilter, CaptureInfo, CaptureProtocol, CapturedFrame, Echo, Mirror, NetworkInfo,
+    NicInfo, PingReply, PortInfo, PortOwner, Traffic,
+};
 
 /// The node, as an operator sees and directs it.
 pub trait Node {
@@ -43,6 +50,23 @@ pub trait Node {
     fn pci(&self) -> Vec<PciInfo>;
     /// All disks, by name.
     fn disks(&self) -> Vec<DiskInfo>;
+    /// All network cards, by name.
+    fn nics(&self) -> Vec<NicInfo>;
+    /// All networks, in the configuration's order.
+    fn networks(&self) -> Vec<NetworkInfo>;
+    /// From now on keeps the frames of a network that pass the filter, `most` at most, and none of an earlier capture.
+    fn start_capture(&mut self, network: &str, filter: CaptureFilter, most: usize) -> Result<(), NodeError>;
+    /// Keeps no further frames. How many are kept, until the next capture of this network.
+    fn stop_capture(&mut self, network: &str) -> Result<usize, NodeError>;
+    /// The frames that are kept of a network, oldest first. Also while further ones are being kept.
+    fn captured(&self, network: &str) -> Result<Vec<CapturedFrame>, NodeError>;
+    /// Copies what passes at a port of a network to another port from now on, as the only mirror there; `None`: ends it.
+    fn mirror(&mut self, network: &str, mirror: Option<Mirror>) -> Result<(), NodeError>;
+    /// Sends an ICMP echo request from the node's own address. Its number, for [`Self::echo`].
+    fn ping(&mut self, to: IpAddr) -> Result<u64, NodeError>;
+    /// What came of an echo request; other than [`Echo::Waiting`] once. Whoever asked gives up by itself, and the node
+    /// forgets what nobody has asked for in ten seconds.
+    fn echo(&mut self, number: u64) -> Echo;
 }
 
 /// The machine and the hypervisor on it.
@@ -65,6 +89,8 @@ pub struct NodeInfo {
     pub memory_free: u64,
     /// Time since the kernel was entered.
     pub uptime: Duration,
+    /// Its own addresses.
+    pub address: AddressInfo,
 }
 
 /// A terminal of a VM that an operator can go to.

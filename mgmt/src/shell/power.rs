@@ -5,7 +5,8 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
 
-use super::command::{Failure, Given, Next};
+use super::arguments::Given;
+use super::command::{Failure, Next};
 use super::node::{Ending, Haste, Node};
 
 /// How long VMs may take to shut down.

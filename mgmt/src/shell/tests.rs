@@ -4,11 +4,14 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
+use core::net::IpAddr;
 use core::time::Duration;
 
 use super::node::*;
 use super::*;
 use crate::config::Config;
+
+mod networks;
 
 /// A node that remembers what it was told.
 pub(crate) struct TestNode {
@@ -21,6 +24,13 @@ pub(crate) struct TestNode {
     pub cpus: Vec<CpuInfo>,
     pub disk_reads: u64,
     pub balloon: BalloonInfo,
+    pub address: AddressInfo,
+    pub nics: Vec<NicInfo>,
+    pub networks: Vec<NetworkInfo>,
+    pub captured: Vec<CapturedFrame>,
+    /// What comes of each echo request; of further ones nothing does.
+    pub echoes: Vec<Echo>,
+    pub pings: u64,
 }
 
 pub(crate) fn summary(name: &str, state: VmState) -> VmSummary {
@@ -67,6 +77,12 @@ impl TestNode {
             cpus: vec![cpu],
             disk_reads: 1234,
             balloon: BalloonInfo::default(),
+            address: AddressInfo::default(),
+            nics: networks::nics(),
+            networks: networks::networks(),
+            captured: Vec::new(),
+            echoes: Vec::new(),
+            pings: 0,
         }
     }
 
@@ -87,6 +103,7 @@ impl Node for TestNode {
             memory_total: 2 << 30,
             memory_free: 3 << 29,
             uptime: Duration::from_secs(61),
+            address: self.address.clone(),
         }
     }
 
@@ -98,7 +115,9 @@ impl Node for TestNode {
         let summary = self.find(name)?.clone();
         let toml = format!(
             "[[vm]]\nname = '{name}'\nmemory = '512M'\nkernel = 'vmlinuz'\naffinity = [0, 2]\n\
-             disks = [{{ source = 'sata0', offset = '1G', size = '8G', readonly = true }}]\n"
+             disks = [{{ source = 'sata0', offset = '1G', size = '8G', readonly = true }}]\n\
+             nics = [{{ network = 'lan', mac = '52:54:00:12:34:56', limit = '1Gbit', addresses = '10.0.0.5' }}]\n\
+             [[network]]\nname = 'lan'\n"
         );
         let config = Config::parse(toml.as_bytes()).config.vms.remove(0);
         let vcpu = VcpuInfo {
@@ -228,6 +247,49 @@ impl Node for TestNode {
         };
         vec![disk, DiskInfo { name: "sata0".into(), ..DiskInfo::default() }]
     }
+
+    fn nics(&self) -> Vec<NicInfo> {
+        self.nics.clone()
+    }
+
+    fn networks(&self) -> Vec<NetworkInfo> {
+        self.networks.clone()
+    }
+
+    fn start_capture(&mut self, network: &str, filter: CaptureFilter, most: usize) -> Result<(), NodeError> {
+        self.orders.push(format!("capture {network}: {filter}, {most}"));
+        Ok(())
+    }
+
+    fn stop_capture(&mut self, network: &str) -> Result<usize, NodeError> {
+        self.orders.push(format!("stop capture {network}"));
+        Ok(self.captured.len())
+    }
+
+    fn captured(&self, _: &str) -> Result<Vec<CapturedFrame>, NodeError> {
+        Ok(self.captured.clone())
+    }
+
+    fn mirror(&mut self, network: &str, mirror: Option<Mirror>) -> Result<(), NodeError> {
+        let what = mirror.map_or("off".to_string(), |mirror| format!("{} to {}", mirror.from, mirror.to));
+        self.orders.push(format!("mirror {network}: {what}"));
+        Ok(())
+    }
+
+    fn ping(&mut self, to: IpAddr) -> Result<u64, NodeError> {
+        if to.is_ipv6() {
+            let why = "the node has no IPv6 address".into();
+            return Err(NodeError::NotPossible { what: format!("ping {to}"), why });
+        }
+        self.pings += 1;
+        Ok(self.pings)
+    }
+
+    fn echo(&mut self, number: u64) -> Echo {
+        self.echoes
+            .get_mut(number as usize - 1)
+            .map_or(Echo::Waiting, |echo| core::mem::replace(echo, Echo::Waiting))
+    }
 }
 
 fn answer(line: &str) -> String {
@@ -264,6 +326,7 @@ fn vm_info_tells_state_vcpus_exits_and_configuration() {
         "schedule  weight 100, cap none, CPUs 0, 2\n",
         "starts    with the node; restart: never\n",
         "disk      sata0, 8 GiB from 1 GiB on, read-only, virtio-blk\n",
+        "NIC       lan, 52:54:00:12:34:56, 1 queue, at most 1 Gbit/s, from 10.0.0.5 only\n",
         "VCPU  STATE   CPU  CPU TIME  EXITS\n   0  halted    3     0.7 s    400\n",
         "EXIT   NUMBER   SHARE\nHLT       600  75.0 %\nCPUID     200  25.0 %\n",
     ] {
@@ -495,6 +558,19 @@ fn random_lines_never_panic() {
         "help",
         "?",
         "log",
+        "net",
+        "nic",
+        "capture",
+        "mirror",
+        "lan",
+        "show",
+        "pcap",
+        "host",
+        "port",
+        "count",
+        "eth0",
+        "ping",
+        "10.0.2.2",
         "-f",
         "20",
         "99999999999999999999",

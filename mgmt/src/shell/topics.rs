@@ -3,18 +3,19 @@
 use alloc::vec::Vec;
 use core::fmt;
 
-use super::command::{COMMANDS, Command, Failure, Given, Next};
+use super::arguments::Given;
+use super::command::{COMMANDS, Command, Failure, Next};
 use super::node::Node;
 
 /// `help [COMMAND]`: the list, the part of it that a word begins, or one command in full.
 pub(super) fn help(_: &mut dyn Node, given: &Given<'_>, out: &mut dyn fmt::Write) -> Result<Next, Failure> {
     let found: Vec<&Command> = COMMANDS
         .iter()
-        .filter(|c| c.words.len() >= given.topic.len() && c.words.starts_with(given.topic))
+        .filter(|c| c.words.len() >= given.words.len() && c.words.starts_with(given.words))
         .collect();
     match found.as_slice() {
         [] => {
-            writeln!(out, "no command {:?}; 'help' lists all", given.topic.join(" "))?;
+            writeln!(out, "no command {:?}; 'help' lists all", given.words.join(" "))?;
         }
         [command] => {
             writeln!(out, "{}: {}", command.usage(), command.help)?;
@@ -24,7 +25,7 @@ pub(super) fn help(_: &mut dyn Node, given: &Given<'_>, out: &mut dyn fmt::Write
         }
         several => {
             list(several, out)?;
-            if given.topic.is_empty() {
+            if given.words.is_empty() {
                 writeln!(
                     out,
                     "\nTab completes, Up and Down walk through earlier lines, Ctrl-R searches them, Ctrl-] leaves\n\

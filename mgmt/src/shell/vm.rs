@@ -7,12 +7,13 @@ use alloc::vec::Vec;
 use core::cmp::Reverse;
 use core::fmt;
 
-use super::command::{Failure, Given, Next};
-use super::human::{Count, Share, Size, Span};
+use super::arguments::Given;
+use super::command::{Failure, Next};
+use super::human::{Count, Rate, Share, Size, Span};
 use super::machine::on_one_line;
 use super::node::{BalloonInfo, Node, Terminal, VmAction, VmInfo};
 use super::table::Table;
-use crate::config::DiskConfig;
+use crate::config::{DiskConfig, NicConfig};
 
 /// Kinds of exits that `vm info` lists.
 const EXIT_KINDS: usize = 12;
@@ -50,8 +51,8 @@ pub(super) fn control(
     done: &str,
     out: &mut dyn fmt::Write,
 ) -> Result<Next, Failure> {
-    node.control(given.vm, action)?;
-    writeln!(out, "{} {done}.", given.vm)?;
+    node.control(given.name, action)?;
+    writeln!(out, "{} {done}.", given.name)?;
     Ok(Next::Prompt)
 }
 
@@ -61,9 +62,9 @@ pub(super) fn memory(
     given: &Given<'_>,
     out: &mut dyn fmt::Write,
 ) -> Result<Next, Failure> {
-    let can_be_asked = node.set_memory(given.vm, given.size)?;
-    let info = node.vm(given.vm)?;
-    write!(out, "{} is to use {} of {}", given.vm, Size(given.size), Size(info.config.memory))?;
+    let can_be_asked = node.set_memory(given.name, given.size)?;
+    let info = node.vm(given.name)?;
+    write!(out, "{} is to use {} of {}", given.name, Size(given.size), Size(info.config.memory))?;
     match (info.summary.state.is_alive(), can_be_asked) {
         (_, true) => writeln!(out, ".")?,
         (true, false) => writeln!(
@@ -78,7 +79,7 @@ pub(super) fn memory(
 /// `vm console NAME [hvc0]`.
 pub(super) fn console(_: &mut dyn Node, given: &Given<'_>, _: &mut dyn fmt::Write) -> Result<Next, Failure> {
     let terminal = if given.flag { Terminal::Virtio } else { Terminal::Serial };
-    Ok(Next::Attach(given.vm.to_string(), terminal))
+    Ok(Next::Attach(given.name.to_string(), terminal))
 }
 
 /// `vm info NAME`.
@@ -87,7 +88,7 @@ pub(super) fn info(
     given: &Given<'_>,
     out: &mut dyn fmt::Write,
 ) -> Result<Next, Failure> {
-    let info = node.vm(given.vm)?;
+    let info = node.vm(given.name)?;
     state(&info, out)?;
     configuration(&info, out)?;
     vcpus(&info, out)?;
@@ -146,7 +147,25 @@ fn configuration(info: &VmInfo, out: &mut dyn fmt::Write) -> fmt::Result {
     if !info.devices.is_empty() {
         writeln!(out, "devices   {}", info.devices.join(", "))?;
     }
-    config.disks.iter().try_for_each(|disk| writeln!(out, "disk      {}", one_disk(disk)))
+    config.disks.iter().try_for_each(|disk| writeln!(out, "disk      {}", one_disk(disk)))?;
+    config.nics.iter().try_for_each(|nic| writeln!(out, "NIC       {}", one_nic(nic)))
+}
+
+/// A NIC of a VM: `lan, 52:54:00:12:34:56, 2 queues, at most 1 Gbit/s, from 10.0.0.5 only`.
+fn one_nic(nic: &NicConfig) -> String {
+    let queues = if nic.queues == 1 { "queue" } else { "queues" };
+    let mut text = format!("{}, {}, {} {queues}", nic.network, nic.mac, nic.queues);
+    if let Some(limit) = nic.limit {
+        text.push_str(&format!(", at most {}", Rate(limit)));
+    }
+    if !nic.addresses.is_empty() {
+        let addresses: Vec<String> = nic.addresses.iter().map(ToString::to_string).collect();
+        text.push_str(&format!(", from {} only", addresses.join(" and ")));
+    }
+    if nic.any_mac {
+        text.push_str(", any MAC");
+    }
+    text
 }
 
 /// A disk of a VM: `sata0, 8 GiB from 1 GiB on, read-only, virtio-blk`.
