@@ -8,6 +8,7 @@ use core::net::IpAddr;
 
 use toml::de::DeValue;
 
+use super::problem::Refused;
 use super::section::Section;
 use super::value::{self, Read};
 
@@ -106,6 +107,11 @@ fn own(value: &DeValue<'_>) -> Read<NodeAddress> {
         _ => {}
     }
     let addresses = value::one_or_more(MAX_ADDRESSES, OWN, with_prefix)(value)?;
+    let again =
+        |(index, (own, _)): &(usize, &(IpAddr, u8))| addresses[..*index].iter().any(|(o, _)| o == own);
+    if let Some((_, (own, _))) = addresses.iter().enumerate().find(again) {
+        return Err(Refused::new(format!("has {own} twice"), OWN));
+    }
     Ok(NodeAddress::Static { addresses, gateways: Vec::new(), dns: Vec::new() })
 }
 

@@ -24,8 +24,8 @@ net capture NAME show pcap                prints them as a pcap file in base64 (
 /// Frames that are kept unless told.
 const FRAMES: usize = 100;
 
-/// Most frames that are kept.
-const MOST_FRAMES: usize = 10_000;
+/// Most frames that are kept: with [`CAPTURED_BYTES`](super::node::CAPTURED_BYTES) of each they are 1.5 MB.
+const MOST_FRAMES: usize = 1000;
 
 /// Words with a value behind them.
 const WITH_VALUE: [&str; 4] = ["host", "mac", "port", "count"];

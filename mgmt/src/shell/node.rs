@@ -15,8 +15,8 @@ use core::time::Duration;
 use super::human::Size;
 use crate::config::VmConfig;
 pub use network::{
-    AddressInfo, CaptureFilter, CaptureInfo, CaptureProtocol, CapturedFrame, Echo, Mirror, NetworkInfo,
-    NicInfo, PingReply, PortInfo, PortOwner, Traffic,
+    AddressInfo, CAPTURED_BYTES, CaptureFilter, CaptureInfo, CaptureProtocol, CapturedFrame, Echo, Mirror,
+    NetworkInfo, NicInfo, PingReply, PortInfo, PortOwner, Traffic,
 };
 
 /// The node, as an operator sees and directs it.

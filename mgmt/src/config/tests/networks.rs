@@ -343,6 +343,8 @@ fn a_wrong_address_is_told_once_and_gives_none() {
     }
     let list = node("address = [\"10.0.2.15/24\", \"dhcp\"]");
     assert!(problems(&list)[0].contains("has \"dhcp\", which is no address"), "{:?}", problems(&list));
+    let twice = node("address = [\"10.0.2.15/24\", \"fd00::5/64\", \"10.0.2.15/8\"]");
+    assert!(problems(&twice)[0].contains("address = […] has 10.0.2.15 twice"), "{:?}", problems(&twice));
 }
 
 #[test]

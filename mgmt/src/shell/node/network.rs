@@ -200,6 +200,9 @@ impl fmt::Display for CaptureFilter {
     }
 }
 
+/// Most bytes that are kept of a frame: all of one that fits a wire without jumbo frames.
+pub const CAPTURED_BYTES: usize = 1518;
+
 /// A frame that was kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CapturedFrame {
@@ -207,7 +210,7 @@ pub struct CapturedFrame {
     pub time: Duration,
     /// Bytes that it had, without the frame check sequence.
     pub length: usize,
-    /// Its beginning, as much of it as is kept.
+    /// Its beginning, [`CAPTURED_BYTES`] of it at most.
     pub bytes: Vec<u8>,
 }
 

@@ -188,7 +188,7 @@ fn a_capture_that_is_written_wrong_starts_nothing_and_says_why() {
         ("host lan", "host \"lan\" is no IP address"),
         ("mac 1:2", "mac \"1:2\" is no MAC address"),
         ("port 1 port 2", "port is given twice"),
-        ("count 10001", "count \"10001\" is no number from 1 to 10000"),
+        ("count 1001", "count \"1001\" is no number from 1 to 1000"),
         ("show all", "\"all\" does not belong behind show"),
         ("tcp show", "\"show\" means nothing here"),
         ("sow", "\"sow\" means nothing here; did you mean show?"),
