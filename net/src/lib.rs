@@ -10,6 +10,7 @@
 //! - [`frame`]: what the headers of a frame say, checked, and how they are made.
 //! - [`nic`]: what a network card is to everyone above its driver, and in which form a frame travels.
 //! - [`offload`]: what is left to be done to a frame, done by the CPU.
+//! - [`switch`]: who gets a frame.
 //!
 //! Sans-I/O and without a clock: frames and times are passed in, so that all of it runs on the host under tests.
 #![no_std]
@@ -22,3 +23,4 @@ pub mod flow;
 pub mod frame;
 pub mod nic;
 pub mod offload;
+pub mod switch;
