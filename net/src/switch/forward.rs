@@ -176,6 +176,7 @@ impl Switch {
         }
         match self.table.find(now, destination, vlan) {
             Some(Place::Port(id)) => inside(id),
+            Some(Place::Uplink) if self.uplinks.contains(from) => Err(Reason::Origin),
             Some(Place::Uplink) => self.outside(from),
             None => {
                 let open = (self.open & self.live) - Ports::of(from);
@@ -188,7 +189,7 @@ impl Switch {
     /// The way outside, for what did not come from there.
     fn outside(&self, from: PortId) -> Result<Ports, Reason> {
         match self.active {
-            Some(active) if active == from => Err(Reason::Origin),
+            Some(active) if active == from => Err(Reason::Nobody),
             Some(active) => Ok(Ports::of(active)),
             None if self.uplinks.is_empty() => Err(Reason::Nobody),
             None => Err(Reason::NoUplink),

@@ -65,6 +65,6 @@ impl Bucket {
 
     /// Nanoseconds until anything is left.
     pub(super) fn opens_in(&mut self, now: u64) -> u64 {
-        if self.is_open(now) { 0 } else { (1 - self.tokens).unsigned_abs().div_ceil(self.rate.per_second) }
+        if self.is_open(now) { 0 } else { (self.tokens.unsigned_abs() + 1).div_ceil(self.rate.per_second) }
     }
 }

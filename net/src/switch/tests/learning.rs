@@ -24,7 +24,7 @@ fn what_is_for_nobody_here_goes_outside_and_to_who_may_have_any_address() {
     assert_eq!(switch.send(a, headers(mac(1), STRANGER)), Ok(ports(&[b])));
     switch.detach(b);
     assert_eq!(switch.send(a, headers(mac(1), STRANGER)), Ok(ports(&[up])));
-    assert_eq!(switch.send(up, headers(mac(100), STRANGER)), Err(Reason::Origin));
+    assert_eq!(switch.send(up, headers(mac(100), STRANGER)), Err(Reason::Nobody));
     switch.detach(up);
     assert_eq!(switch.send(a, headers(mac(1), STRANGER)), Err(Reason::Nobody));
 }
@@ -107,7 +107,7 @@ fn the_own_address_of_a_port_is_nobody_elses() {
     assert_eq!(switch.send(b, headers(mac(1), STRANGER)), Err(Reason::Taken));
     assert_eq!(switch.send(b, headers(mac(2), mac(1))), Ok(ports(&[up])));
     assert_eq!(switch.send(up, headers(mac(1), mac(2))), Ok(ports(&[b])));
-    assert_eq!(switch.send(up, headers(STRANGER, mac(1))), Err(Reason::Origin));
+    assert_eq!(switch.send(up, headers(STRANGER, mac(1))), Err(Reason::Nobody));
     switch.set_up(a, true);
     assert_eq!(switch.send(b, headers(mac(2), mac(1))), Ok(ports(&[a])));
 }

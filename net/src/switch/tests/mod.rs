@@ -1,5 +1,12 @@
 //! What the switch promises, by those who are behind its ports.
+mod guests;
 mod learning;
+mod limits;
+mod mirrors;
+mod random;
+mod tags;
+mod uplinks;
+mod vlans;
 
 use super::*;
 use crate::frame::{EtherType, Ethernet, Headers, Mac, Network, Tag, Transport, VlanId};
@@ -80,6 +87,14 @@ impl Switch {
         match self.forward(now, from, &headers, 100, 1) {
             Verdict::Drop(reason) => Err(reason),
             Verdict::Forward(forward) => Ok(forward.to),
+        }
+    }
+
+    /// The same, with the tags that they get.
+    fn send_whole(&mut self, from: PortId, headers: Headers) -> Forward {
+        match self.forward(0, from, &headers, 100, 1) {
+            Verdict::Drop(reason) => panic!("{reason}"),
+            Verdict::Forward(forward) => forward,
         }
     }
 
