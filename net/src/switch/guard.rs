@@ -92,10 +92,11 @@ impl Addresses {
 
     fn check_v6(&self, ip: &Ipv6, headers: &Headers, bytes: usize) -> Result<(), Reason> {
         // Who has no address of IPv6 has no use for those that everybody may have.
-        let may = |address: Ipv6Addr| {
-            self.v6.contains(&address) || (!self.v6.is_empty() && address.is_unicast_link_local())
-        };
-        if !may(ip.source) && !(ip.source.is_unspecified() && !self.v6.is_empty()) {
+        if self.v6.is_empty() {
+            return Err(Reason::Address);
+        }
+        let may = |address: Ipv6Addr| address.is_unicast_link_local() || self.v6.contains(&address);
+        if !ip.source.is_unspecified() && !may(ip.source) {
             return Err(Reason::Address);
         }
         match headers.transport {

@@ -48,7 +48,7 @@ fn what_was_learned_outside_is_behind_the_next_uplink_at_once() {
 
 #[test]
 fn the_switches_outside_learn_who_is_here_when_an_uplink_takes_over() {
-    let (mut switch, [_, down, open, node, none, ten, first, second]) = switch([
+    let (mut switch, [_, down, open, node, none, inside, first, second]) = switch([
         guest(1),
         guest(2),
         open_guest(3),
@@ -60,10 +60,11 @@ fn the_switches_outside_learn_who_is_here_when_an_uplink_takes_over() {
     ]);
     assert!(!switch.announced().is_empty());
     assert_eq!(switch.announced(), []);
-    let in_ten = Some(Tag::new(vlan(10), 0));
+    let ten = Tag::new(vlan(10), 0);
+    let in_ten = Some(ten);
     switch.set_up(down, false);
     switch.send(open, headers(STRANGER, mac(1))).unwrap();
-    switch.send(none, tagged(in_ten.unwrap(), mac(4), Mac::BROADCAST)).unwrap();
+    switch.send(none, tagged(ten, mac(4), Mac::BROADCAST)).unwrap();
     switch.send(first, headers(mac(100), mac(1))).unwrap();
     switch.set_up(first, false);
     let one = |mac, tag| Announcement { mac, to: second, tag };
@@ -78,7 +79,7 @@ fn the_switches_outside_learn_who_is_here_when_an_uplink_takes_over() {
     // Without an uplink nothing is told, and with one again, all of what is here then.
     switch.set_up(second, false);
     switch.detach(node);
-    switch.set_up(ten, false);
+    switch.set_up(inside, false);
     assert_eq!(switch.announced(), []);
     switch.set_up(second, true);
     let macs: Vec<Mac> = switch.announced().iter().map(|one| one.mac).collect();
