@@ -1,57 +1,26 @@
-//! virtio-blk as a disk of the machine: for nodes that are VMs themselves (virtio 1.2, 4.1 and 5.2).
+//! virtio devices of the machine, for nodes that are VMs themselves (virtio 1.2, over PCI: 4.1).
 //!
-//! ```text
-//! BlockDevice::submit ─► disk ─► queue (that of the calling CPU) ─► request: its commands
-//! BlockDevice::start ──► one notification, if the device wants it   ▼
-//!                                                       ring: descriptors, available, used ◄──► the device
-//! interrupt ─► Signal ─► a task per queue, on its CPU ─► queue: a batch ─► Done::complete
-//! Controller::poll ───────────────────────────────────►
+//! | file or folder | what it is |
+//! |---|---|
+//! | [`blk`] | disks (5.2) |
+//! | [`net`] | network cards (5.1) |
+//! | `transport` | the registers, by PCI capabilities |
+//! | `handshake` | reset, and agreeing on features |
+//! | `ring` | a split virtqueue: descriptors, available, used |
 //!
-//! controller: features, time-outs, resets, removal        transport: registers, by PCI capabilities
-//! ```
+//! Promises of all: what a device was given is told to be done exactly once, when the device can't reach its memory
+//! any more; a device that does not behave is reset, and given up where that does not help.
 //!
-//! Promises:
-//! - Each request is completed exactly once, when the device can't reach its memory any more: the device has
-//!   returned it, or was seen to be reset, or may not be bus master any more. The data is never copied.
-//! - A read or write of one command costs no allocation, one lock to submit, one for its share of a notification,
-//!   one for its share of a batch; no device access but the notification, and that only where the device asks for it
-//!   (event index).
-//! - A device that takes too long, returns what it was not given, or says that it needs a reset, is reset: what it
-//!   had fails, what waits goes on. Where that does not help, all requests fail.
-//!
-//! Refused: devices older than virtio 1.0 (legacy), with blocks other than 512 to 4096 bytes. Not here: packed
-//! rings, indirect descriptors (a ring entry per piece of memory is enough for 85 requests of a page), change of size
-//! while in use, other kinds of devices, a block of more pieces of memory than a request may have.
-mod controller;
-mod disk;
+//! Refused: devices older than virtio 1.0 (legacy). Not here: packed rings, indirect descriptors, other kinds of
+//! devices.
+pub mod blk;
 mod error;
+mod handshake;
 #[cfg(test)]
 mod model;
-mod queue;
 mod ring;
-#[cfg(test)]
-mod tests;
 mod transport;
 
-use crate::Registers;
-use crate::pci::MessageInterrupts;
-use alloc::boxed::Box;
-
-pub use controller::{Controller, start};
-pub use disk::Disk;
+pub use blk::is_block;
 pub use error::VirtioError;
-pub use transport::{Windows, is_block};
-
-/// What a device consists of, for the driver.
-pub struct Parts {
-    /// Its number: it is `virtio{number}`.
-    pub number: usize,
-    /// Its registers.
-    pub windows: Windows<Box<dyn Registers>>,
-    /// Its messages, one for each queue; without, it is polled.
-    pub interrupts: Option<Box<dyn MessageInterrupts>>,
-    /// Takes Bus Master Enable from its function (PCI Local Bus 3.0, 6.2.2), and reads the register back, so that
-    /// what it has written before is in memory when this returns: from then on it reaches no memory. Called
-    /// when the device is over, or does not stop by itself; it may be gone by then.
-    pub stop_dma: Box<dyn Fn() + Send + Sync>,
-}
+pub use transport::Windows;

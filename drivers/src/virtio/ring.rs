@@ -8,6 +8,7 @@ use mm::Hpa;
 /// Most entries.
 pub(super) const MOST_ENTRIES: u16 = 256;
 
+/// Descriptor flags (2.7.5).
 const NEXT: u16 = 1;
 const WRITE: u16 = 2;
 
@@ -40,6 +41,15 @@ pub(super) struct Ring {
     /// Used entries that were taken.
     taken: u16,
     event_index: bool,
+}
+
+/// What the device returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Used {
+    /// The first descriptor of the request.
+    pub head: u16,
+    /// How many bytes it says it has written. Whether there is room for so many, nobody has checked.
+    pub bytes: u32,
 }
 
 /// What the device returned that it was not given.
@@ -90,7 +100,12 @@ impl Ring {
 
     /// The descriptor that the next request begins with.
     pub fn head(&self) -> Option<u16> {
-        self.free.last().copied()
+        self.upcoming(0)
+    }
+
+    /// The descriptor that the next request has for a piece of it.
+    pub fn upcoming(&self, piece: usize) -> Option<u16> {
+        self.free.len().checked_sub(piece + 1).map(|at| self.free[at])
     }
 
     /// Makes a request available, of pieces for which there must be room; it is known by [`Self::head`]'s answer.
@@ -124,7 +139,13 @@ impl Ring {
     /// Whether something was pushed that is not published.
     #[inline]
     pub fn has_new(&self) -> bool {
-        self.told != self.available
+        self.unpublished() != 0
+    }
+
+    /// How many requests were pushed that are not published.
+    #[inline]
+    pub fn unpublished(&self) -> u16 {
+        self.available.wrapping_sub(self.told)
     }
 
     /// Publishes what was pushed. Whether the device wants to be notified of it.
@@ -146,35 +167,59 @@ impl Ring {
 
     /// The next request that the device returns, by its first descriptor; its descriptors are free again.
     #[inline]
-    pub fn next(&mut self) -> Option<Result<u16, Nonsense>> {
+    pub fn next(&mut self) -> Option<Result<Used, Nonsense>> {
         let used: u16 = self.memory.read(USED + 2);
         if used == self.taken {
             return None;
         }
         let at = USED + 4 + usize::from(self.taken % self.size) * 8;
-        let head: u32 = self.memory.read(at);
+        let (head, bytes): (u32, u32) = (self.memory.read(at), self.memory.read(at + 4));
         self.taken = self.taken.wrapping_add(1);
         let chain = usize::try_from(head).ok().and_then(|head| self.chains.get_mut(head));
         let Some(chain) = chain.filter(|chain| !chain.is_empty()) else { return Some(Err(Nonsense(head))) };
         self.free.extend(chain.drain(..).rev());
         // Less than the ring's size.
-        Some(Ok(head as u16))
+        Some(Ok(Used { head: head as u16, bytes }))
     }
 
-    /// Asks for an interrupt at the next entry. Whether one is there already.
+    /// Asks for an interrupt when the device has returned `count` more, which is not 0: at each, without event index.
+    /// Whether it has already.
     #[inline]
-    pub fn listen(&mut self) -> bool {
+    pub fn listen(&mut self, count: u16) -> bool {
         if self.event_index {
-            self.memory.write(AVAILABLE + 4 + usize::from(self.size) * 2, self.taken);
-            // A store and a later load may change places.
-            core::sync::atomic::fence(core::sync::atomic::Ordering::SeqCst);
+            self.memory.write(self.event_at(), self.taken.wrapping_add(count - 1));
+        } else {
+            self.memory.write(AVAILABLE, 0u16);
         }
-        self.has_used()
+        // A store and a later load may change places.
+        core::sync::atomic::fence(core::sync::atomic::Ordering::SeqCst);
+        self.used() >= count
+    }
+
+    /// Asks for no interrupt. With event index one comes all the same when as many were returned as indices exist.
+    #[inline]
+    pub fn mute(&mut self) {
+        if self.event_index {
+            self.memory.write(self.event_at(), self.taken.wrapping_sub(1));
+        } else {
+            self.memory.write(AVAILABLE, 1u16);
+        }
+    }
+
+    /// The place behind the available entries (2.7.6).
+    fn event_at(&self) -> usize {
+        AVAILABLE + 4 + usize::from(self.size) * 2
     }
 
     /// Whether the device has returned something.
     #[inline]
     pub fn has_used(&self) -> bool {
-        self.memory.read::<u16>(USED + 2) != self.taken
+        self.used() != 0
+    }
+
+    /// How much it says that it has returned.
+    #[inline]
+    fn used(&self) -> u16 {
+        self.memory.read::<u16>(USED + 2).wrapping_sub(self.taken)
     }
 }

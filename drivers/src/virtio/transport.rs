@@ -5,9 +5,8 @@ use crate::pci::{CapabilityId, Config, Device};
 use alloc::boxed::Box;
 use core::sync::atomic::{AtomicBool, Ordering};
 
-/// Virtio's vendor, and the devices that are disks: by its own number, and by the one that older drivers know.
-const VENDOR: u16 = 0x1af4;
-const BLOCK: [u16; 2] = [0x1042, 0x1001];
+/// Virtio's vendor.
+pub(super) const VENDOR: u16 = 0x1af4;
 
 /// What a capability is of (4.1.4).
 const COMMON: u8 = 1;
@@ -44,11 +43,6 @@ pub(super) mod status {
     pub const DRIVER_OK: u8 = 4;
     pub const FEATURES_OK: u8 = 8;
     pub const NEEDS_RESET: u8 = 64;
-}
-
-/// Whether a function is a disk of this kind.
-pub fn is_block(vendor: u16, device: u16) -> bool {
-    vendor == VENDOR && BLOCK.contains(&device)
 }
 
 /// The windows of a device.
@@ -168,10 +162,15 @@ impl Transport {
         self.read16(QUEUE_SIZE)
     }
 
+    /// Names the message for changes of the device's own configuration. Whether that was taken.
+    pub fn set_config_vector(&self, vector: u16) -> bool {
+        self.write16(CONFIG_VECTOR, vector);
+        self.read16(CONFIG_VECTOR) == vector
+    }
+
     /// Sets a queue up and enables it: entries, message, and where its parts are. Its notification register, if that
     /// is within the window.
     pub fn enable_queue(&self, queue: u16, size: u16, vector: u16, parts: [u64; 3]) -> Option<u64> {
-        self.write16(CONFIG_VECTOR, NO_VECTOR);
         self.write16(QUEUE_SELECT, queue);
         self.write16(QUEUE_SIZE, size);
         self.write16(QUEUE_VECTOR, vector);
@@ -200,23 +199,36 @@ impl Transport {
 
     /// Reads the device's own configuration, whole words, without a change in between; 0 beyond its end.
     pub fn read_own<const N: usize>(&self) -> [u32; N] {
+        let word = |at| if self.is_own(at, 4) { self.windows.device.read32(at) } else { 0 };
+        self.consistent(|| core::array::from_fn(|i| word(i as u64 * 4)))
+    }
+
+    /// Reads bytes of the device's own configuration from its beginning on, then words of 16 bits, each by an access of
+    /// its own width (4.1.3.1), without a change in between; 0 beyond its end.
+    pub fn read_own_fields<const BYTES: usize, const WORDS: usize>(&self) -> ([u8; BYTES], [u16; WORDS]) {
+        let byte = |at| if self.is_own(at, 1) { self.windows.device.read8(at) } else { 0 };
+        let word = |at| if self.is_own(at, 2) { self.windows.device.read16(at) } else { 0 };
+        self.consistent(|| {
+            let bytes = core::array::from_fn(|i| byte(i as u64));
+            (bytes, core::array::from_fn(|i| word((BYTES + 2 * i) as u64)))
+        })
+    }
+
+    /// Whether somebody answers within his own configuration.
+    fn is_own(&self, offset: u64, bytes: u64) -> bool {
+        self.open() && offset + bytes <= self.windows.device.bytes()
+    }
+
+    fn consistent<T>(&self, read: impl Fn() -> T) -> T {
         let generation = || self.windows.common.read8(GENERATION);
-        let read = || {
-            core::array::from_fn(|i| {
-                let offset = i as u64 * 4;
-                let inside = offset + 4 <= self.windows.device.bytes();
-                if inside && self.open() { self.windows.device.read32(offset) } else { 0 }
-            })
-        };
-        let mut words = [0; N];
         // A device that changes it all the time is taken at its last word.
         for _ in 0..16 {
             let before = generation();
-            words = read();
+            let what = read();
             if generation() == before {
-                break;
+                return what;
             }
         }
-        words
+        read()
     }
 }

@@ -6,7 +6,8 @@ use alloc::format;
 use alloc::string::ToString;
 use alloc::sync::Arc;
 use drivers::pci::Found;
-use drivers::virtio::{self, Parts, Windows};
+use drivers::virtio::blk::{self, Parts};
+use drivers::virtio::{self, Windows};
 
 /// Whether a function is such a disk.
 pub fn drives(found: &Found) -> bool {
@@ -26,7 +27,7 @@ pub fn drive(function: Function) -> Driving {
         device.set_bus_master(true);
         let stop_dma = Box::new(move || device.stop_dma());
         let parts = Parts { number: number.get(), windows, interrupts, stop_dma };
-        let controller = virtio::start(kernel.clone(), parts).await.map_err(|e| e.to_string())?;
+        let controller = blk::start(kernel.clone(), parts).await.map_err(|e| e.to_string())?;
         disks::publish(controller.disk(), "virtio", found.address.to_string());
         attachment.works(format!("virtio{}, {} queues", number.get(), controller.queues()));
         attachment.leaves(controller.ended()).await;

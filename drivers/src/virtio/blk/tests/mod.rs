@@ -2,9 +2,11 @@
 mod hostile;
 mod random;
 
-use super::model::{Kind, Model, ModelMessages, ModelRegisters};
-use super::{Controller, Parts, VirtioError, Windows, start};
+use super::model::Model;
+use super::{Controller, Parts, Windows, start};
 use crate::test_kernel::TestKernel;
+use crate::virtio::VirtioError;
+use crate::virtio::model::{Kind, ModelMessages, ModelRegisters};
 use crate::{DmaMemory, Kernel};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -125,7 +127,7 @@ fn a_disk_is_what_the_device_says() {
     assert_eq!((rig.controller.queues(), rig.kernel.vectors_taken()), (2, 2));
     let rig = Rig::new(|model| {
         let mut state = model.state();
-        state.own[5] = 4096;
+        state.set_own(5, 4096);
         state.features = (state.features | 1 << 5) & !(1 << 9);
     });
     let geometry = rig.disk.geometry();

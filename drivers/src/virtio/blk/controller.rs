@@ -1,13 +1,14 @@
 //! A device: how it is started, watched over and ended.
 use super::Parts;
 use super::disk::Disk;
-use super::error::VirtioError;
 use super::queue::{Format, Queue};
-use super::ring::{MOST_ENTRIES, Ring};
-use super::transport::{NO_VECTOR, Transport, status};
 use crate::Kernel;
 use crate::pci::MessageInterrupts;
 use crate::request::wait::{after, nanos, signal_or, until};
+use crate::virtio::VirtioError;
+use crate::virtio::handshake::{self, let_go, negotiate, reset};
+use crate::virtio::ring::{MOST_ENTRIES, Ring};
+use crate::virtio::transport::{NO_VECTOR, Transport, status};
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
@@ -19,8 +20,6 @@ use core::time::Duration;
 use executor::Signal;
 use spin::Mutex;
 
-/// Longest that a reset takes.
-const RESET: Duration = Duration::from_secs(1);
 /// How long a request may take before the device is reset. It is noticed up to a second later.
 const REQUEST: Duration = Duration::from_secs(30);
 const TICK: Duration = Duration::from_secs(1);
@@ -40,8 +39,7 @@ mod feature {
     pub const QUEUES: u64 = 1 << 12;
     pub const DISCARD: u64 = 1 << 13;
     pub const WRITE_ZEROES: u64 = 1 << 14;
-    pub const EVENT_INDEX: u64 = 1 << 29;
-    pub const VERSION_1: u64 = 1 << 32;
+    pub use super::handshake::feature::{EVENT_INDEX, VERSION_1};
     /// All that this driver makes use of.
     pub const KNOWN: u64 = SEG_MAX
         | READ_ONLY
@@ -88,7 +86,7 @@ pub async fn start(kernel: Arc<dyn Kernel>, parts: Parts) -> Result<Arc<Controll
     let name = format!("virtio{number}");
     let transport = Arc::new(Transport::new(windows)?);
     reset(&*kernel, &transport).await?;
-    let features = negotiate(&transport)?;
+    let features = negotiate(&transport, choose)?;
     let count = queue_count(&*kernel, &transport, features, interrupts.as_deref());
     let mut queues: Vec<Arc<Queue>> = Vec::new();
     for index in 0..count {
@@ -151,37 +149,12 @@ async fn bring_up(core: &Arc<Core>) -> Result<Arc<Disk>, VirtioError> {
     }))
 }
 
-/// Resets the device: it knows no memory then.
-async fn reset(kernel: &dyn Kernel, transport: &Transport) -> Result<(), VirtioError> {
-    if transport.status() == u8::MAX {
-        return Err(VirtioError::Gone);
-    }
-    transport.set_status(0);
-    if until(kernel, RESET, || transport.status() == 0).await {
-        Ok(())
-    } else {
-        Err(if transport.status() == u8::MAX { VirtioError::Gone } else { VirtioError::HungReset })
-    }
-}
-
-/// Agrees on features, with a device that was just reset.
-fn negotiate(transport: &Transport) -> Result<u64, VirtioError> {
-    transport.set_status(status::ACKNOWLEDGE);
-    transport.set_status(status::ACKNOWLEDGE | status::DRIVER);
-    let offered = transport.features();
-    if offered & feature::VERSION_1 == 0 {
-        return Err(VirtioError::Legacy);
-    }
+/// What this driver makes use of, of what a device offers.
+fn choose(offered: u64) -> Result<u64, VirtioError> {
     if offered & feature::SIZE_MAX != 0 {
         return Err(VirtioError::Unfit("it limits the bytes of a piece of memory"));
     }
-    let features = offered & feature::KNOWN;
-    transport.set_features(features);
-    transport.set_status(status::ACKNOWLEDGE | status::DRIVER | status::FEATURES_OK);
-    if transport.status() & status::FEATURES_OK == 0 {
-        return Err(VirtioError::Features);
-    }
-    Ok(features)
+    Ok(offered & feature::KNOWN)
 }
 
 /// As many queues as there are CPUs, the device has, and messages for.
@@ -334,14 +307,14 @@ impl Core {
 
     /// Names all queues to a device that has agreed on features, and lets it go.
     fn enable(&self) -> Result<(), VirtioError> {
+        self.transport.set_config_vector(NO_VECTOR);
         for queue in &self.queues {
             let vector = if queue.interrupt.is_some() { queue.number } else { NO_VECTOR };
             if !queue.enable(vector) {
                 return Err(VirtioError::Unfit("it does not take a queue"));
             }
         }
-        let state = status::ACKNOWLEDGE | status::DRIVER | status::FEATURES_OK | status::DRIVER_OK;
-        self.transport.set_status(state);
+        let_go(&self.transport);
         Ok(())
     }
 
@@ -350,7 +323,7 @@ impl Core {
         self.queues.iter().for_each(|queue| queue.hold());
         reset(&*self.kernel, &self.transport).await?;
         self.queues.iter().for_each(|queue| queue.empty(BlockError::TimedOut));
-        if negotiate(&self.transport)? != self.features {
+        if negotiate(&self.transport, choose)? != self.features {
             return Err(VirtioError::Features);
         }
         self.enable()?;

@@ -11,9 +11,9 @@ fn a_device_that_can_not_be_used_says_why_and_keeps_no_memory() {
         (|model| model.state().features &= !(1 << 32), "older than virtio 1.0"),
         (|model| model.state().features |= 1 << 1, "limits the bytes"),
         (|model| model.state().refuses_features = true, "does not take the features"),
-        (|model| model.state().own[5] = 100, "its blocks"),
-        (|model| model.state().own[5] = 8192, "its blocks"),
-        (|model| (model.state().own[0], model.state().own[1]) = (0, 0), "its size"),
+        (|model| model.state().set_own(5, 100), "its blocks"),
+        (|model| model.state().set_own(5, 8192), "its blocks"),
+        (|model| model.state().own[..8].fill(0), "its size"),
         (|model| model.state().queues[0].most = 3, "a queue's size"),
         (|model| model.state().drops = 100, "does not answer a request"),
     ];
@@ -127,7 +127,7 @@ fn a_used_index_that_jumps_is_survived() {
         rig.disk.submit(Request { operation: WRITE, block: 0, blocks: 1, segments: &segments, done });
         rig.disk.start();
         for _ in 0..jump % 300 {
-            rig.model.state().give_back(&rig.kernel, 0, jump);
+            rig.model.state().give_back(&rig.kernel, 0, &[(jump, 0)]);
         }
         rig.run(|| told.results.lock().len() == 1);
         assert!(rig.read(0, 1).is_ok() || rig.read(0, 1).is_ok());

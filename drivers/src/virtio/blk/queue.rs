@@ -2,9 +2,9 @@
 //!
 //! One lock guards it, taken once per request, once per notification and once per batch of completions. Nothing else
 //! is locked inside of it, and nobody is told of a completion while it is held.
-use super::ring::{Piece, Ring};
-use super::transport::Transport;
 use crate::request::{Batch, Cursor, Work};
+use crate::virtio::ring::{Piece, Ring};
+use crate::virtio::transport::Transport;
 use crate::{DmaMemory, Interrupt, Kernel};
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -335,7 +335,7 @@ impl Queue {
                 && let Some(next) = state.ring.next()
             {
                 match next {
-                    Ok(head) => self.conclude(&mut state, head, &mut finished),
+                    Ok(used) => self.conclude(&mut state, used.head, &mut finished),
                     Err(nonsense) => {
                         state.nonsense += 1;
                         if state.nonsense == 1 {
@@ -356,7 +356,7 @@ impl Queue {
             }
             let again = self.drain(&mut state, &mut finished);
             self.publish(&mut state);
-            let more = here == BATCH || state.ring.listen();
+            let more = here == BATCH || state.ring.listen(1);
             drop(state);
             finished.tell();
             if !again && !more {
@@ -458,8 +458,8 @@ impl Queue {
         let mut finished = Finished::new();
         for _ in 0..state.ring.size() {
             let Some(next) = state.ring.next() else { break };
-            if let Ok(head) = next {
-                self.conclude(&mut state, head, &mut finished);
+            if let Ok(used) = next {
+                self.conclude(&mut state, used.head, &mut finished);
                 // One after another: this is not where speed matters.
                 drop(state);
                 finished.tell();
