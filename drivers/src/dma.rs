@@ -104,25 +104,54 @@ impl DmaMemory {
         }
     }
 
-    /// Copies bytes out.
+    /// Copies bytes out, by words where it can.
     ///
     /// # Panics
     /// Where they are not within the memory.
     pub fn copy_out(&self, offset: usize, into: &mut [u8]) {
-        for (i, byte) in into.iter_mut().enumerate() {
-            *byte = self.read(offset + i);
+        let (first, rest) = into.split_at_mut(before_word(offset).min(into.len()));
+        let (words, last) = rest.as_chunks_mut::<8>();
+        let mut at = offset;
+        for byte in first {
+            *byte = self.read(at);
+            at += 1;
+        }
+        for word in words {
+            *word = self.read::<u64>(at).to_le_bytes();
+            at += 8;
+        }
+        for byte in last {
+            *byte = self.read(at);
+            at += 1;
         }
     }
 
-    /// Copies bytes in.
+    /// Copies bytes in, by words where it can.
     ///
     /// # Panics
     /// Where they are not within the memory.
     pub fn copy_in(&self, offset: usize, from: &[u8]) {
-        for (i, byte) in from.iter().enumerate() {
-            self.write(offset + i, *byte);
+        let (first, rest) = from.split_at(before_word(offset).min(from.len()));
+        let (words, last) = rest.as_chunks::<8>();
+        let mut at = offset;
+        for byte in first {
+            self.write(at, *byte);
+            at += 1;
+        }
+        for word in words {
+            self.write(at, u64::from_le_bytes(*word));
+            at += 8;
+        }
+        for byte in last {
+            self.write(at, *byte);
+            at += 1;
         }
     }
+}
+
+/// Bytes from an offset to the next multiple of 8.
+fn before_word(offset: usize) -> usize {
+    offset.next_multiple_of(8) - offset
 }
 
 impl Drop for DmaMemory {

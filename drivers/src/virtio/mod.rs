@@ -18,9 +18,11 @@ mod error;
 mod handshake;
 #[cfg(test)]
 mod model;
+pub mod net;
 mod ring;
 mod transport;
 
 pub use blk::is_block;
 pub use error::VirtioError;
+pub use net::{is_net, start as start_net};
 pub use transport::Windows;
