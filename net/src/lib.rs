@@ -11,6 +11,7 @@
 //! - [`nic`]: what a network card is to everyone above its driver, and in which form a frame travels.
 //! - [`offload`]: what is left to be done to a frame, done by the CPU.
 //! - [`switch`]: who gets a frame.
+//! - [`stack`]: the node's own IP: addresses, DHCP, ping and TCP.
 //!
 //! Sans-I/O and without a clock: frames and times are passed in, so that all of it runs on the host under tests.
 #![no_std]
@@ -24,3 +25,4 @@ pub mod frame;
 pub mod nic;
 pub mod offload;
 pub mod switch;
+pub mod stack;
