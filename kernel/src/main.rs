@@ -22,6 +22,7 @@ mod devices;
 mod interrupts;
 mod machine;
 mod memory;
+mod network;
 mod node;
 mod panic;
 mod power;

@@ -24,5 +24,5 @@ pub mod flow;
 pub mod frame;
 pub mod nic;
 pub mod offload;
-pub mod switch;
 pub mod stack;
+pub mod switch;

@@ -33,6 +33,7 @@ static DRIVERS: &[Driver] = &[
     Driver { name: "nvme", drives: |found| found.class == Class::NVME, drive: nvme::drive },
     Driver { name: "ahci", drives: |found| found.class == Class::AHCI, drive: ahci::drive },
     Driver { name: "virtio", drives: virtio::drives, drive: virtio::drive },
+    Driver { name: "virtio-net", drives: virtio::drives_net, drive: virtio::drive_net },
 ];
 
 /// A function, as its driver gets it.

@@ -12,7 +12,7 @@
 //! - `inventory`: all functions and who has them.
 //! - `watch`: finds functions, gives them to drivers, and takes them away when they leave.
 //! - `attach`: the drivers; `nvme`, `ahci`, `virtio`: what each gets, and what becomes of its disks.
-//! - `disks`: all disks, and who uses which part of them.
+//! - `disks`: all disks, and who uses which part of them; `nics`: all network cards.
 //!
 //! The machine is up before any device is: boot waits for none. Whoever needs a disk waits for it by
 //! [`disks::find`], which knows when there is nothing left to wait for.
@@ -21,6 +21,7 @@ mod attach;
 mod config_space;
 pub mod disks;
 mod inventory;
+pub mod nics;
 mod nvme;
 mod registers;
 mod services;

@@ -11,7 +11,7 @@ mod ending;
 mod this_node;
 
 use crate::cpu_loop::Runtime;
-use crate::{boot_info, devices, vm};
+use crate::{boot_info, devices, network, vm};
 use mgmt::config::Config;
 use this_node::ThisNode;
 
@@ -22,6 +22,7 @@ pub fn start(runtime: &'static Runtime) {
     for problem in &parsed.problems {
         log::error!("{problem}");
     }
+    network::start(&parsed.config.networks);
     devices::start(runtime);
     let vms = vm::start(runtime, &parsed.config.vms);
     console::start(runtime, ThisNode::new(parsed.config, vms));

@@ -7,7 +7,7 @@ use crate::devices::{self, disks};
 use crate::memory::{self, HEAP};
 use crate::time::{self, Nanos};
 use crate::vm::{self, Vms};
-use crate::{machine, power};
+use crate::{machine, network, power};
 use alloc::collections::VecDeque;
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -265,14 +265,12 @@ impl Node for ThisNode {
         disks::infos()
     }
 
-    // The node drives no network card, so it has no network.
-
     fn nics(&self) -> Vec<NicInfo> {
-        Vec::new()
+        network::nic_infos()
     }
 
     fn networks(&self) -> Vec<NetworkInfo> {
-        Vec::new()
+        network::network_infos()
     }
 
     fn start_capture(&mut self, network: &str, _: CaptureFilter, _: usize) -> Result<(), NodeError> {

@@ -8,6 +8,7 @@ use super::table::Terminals;
 use crate::cpu::control;
 use crate::cpu::registers::rdtsc;
 use crate::memory::HEAP;
+use crate::network::{self, GuestWire};
 use crate::{boot_info, random, time};
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
@@ -27,7 +28,10 @@ use vmm::platform::apic::{ApicFabric, Wake};
 use vmm::platform::{Board, BoardConfig};
 use vmm::policy::cpuid::Facts;
 use vmm::policy::paravirtual;
-use vmm::virtio::{Balloon, BalloonDevice, Blk, BlkConfig, Console, Device, Rng, Scsi, ScsiConfig, ScsiDisk};
+use vmm::virtio::net::Port;
+use vmm::virtio::{
+    Balloon, BalloonDevice, Blk, BlkConfig, Console, Device, Net, NetConfig, Rng, Scsi, ScsiConfig, ScsiDisk,
+};
 use vmm::vm::{Clock, End, Shared};
 
 /// Why a VM could not be started.
@@ -47,6 +51,8 @@ pub enum StartError {
     Device { name: &'static str, why: String },
     /// A disk can't be had.
     Disk { name: String, why: String },
+    /// A network card can't be plugged in.
+    Nic { network: String, why: String },
 }
 
 impl fmt::Display for StartError {
@@ -64,6 +70,7 @@ impl fmt::Display for StartError {
             Self::Scheduling(refused) => write!(f, "{refused}"),
             Self::Device { name, why } => write!(f, "{name}: {why}"),
             Self::Disk { name, why } => write!(f, "disk {name}: {why}"),
+            Self::Nic { network, why } => write!(f, "its card on network {network}: {why}"),
         }
     }
 }
@@ -223,6 +230,7 @@ impl Run {
             balloon = Some(new.ok_or_else(too_little)?);
         }
         let devices = plug(&mut board, config, terminals, balloon.as_ref(), &memory)?;
+        plug_nics(&mut board, config, &memory, ram)?;
         plug_disks(&mut board, disks, config.vcpus, &memory, ram)?;
         let shared = Arc::new(Shared::new(
             memory,
@@ -395,6 +403,10 @@ const RNG_SLOT: u8 = 1;
 const CONSOLE_SLOT: u8 = 2;
 const BALLOON_SLOT: u8 = 3;
 const FIRST_DISK_SLOT: u8 = 4;
+/// Of the first network card, behind which the others follow: beyond all that disks can take.
+const FIRST_NIC_SLOT: u8 = 22;
+/// Entries of each queue of a network card.
+const NIC_QUEUE_SIZE: u16 = 256;
 /// Entries of each queue of a disk or controller: a driver that can't use indirect descriptors needs one for each
 /// segment of a request, of which devices allow 318.
 const QUEUE_SIZE: u16 = 512;
@@ -426,6 +438,36 @@ fn plug(
         add(BALLOON_SLOT, "virtio-balloon", Box::new(BalloonDevice::new(balloon.clone())))?;
     }
     Ok(devices)
+}
+
+/// Gives the board its network cards. Until the last frame of each is sent, its device holds the guest's memory; the port
+/// of its network goes with it.
+fn plug_nics(
+    board: &mut Board,
+    config: &VmConfig,
+    memory: &Arc<GuestMemory>,
+    ram: &Arc<GuestRam>,
+) -> Result<(), StartError> {
+    for (index, nic) in config.nics.iter().enumerate() {
+        let failed = |why: String| StartError::Nic { network: nic.network.clone(), why };
+        let network =
+            network::get(&nic.network).ok_or_else(|| failed("there is no such network".to_string()))?;
+        let port = Port::new();
+        let wire = GuestWire::plug(network, nic, &port, (&config.name, index));
+        let card = NetConfig {
+            wire: wire.map_err(|error| failed(error.to_string()))?,
+            port,
+            mac: nic.mac,
+            mtu: network.config.mtu,
+            pairs: nic.queues,
+            queue_size: NIC_QUEUE_SIZE,
+            keep: ram.clone(),
+        };
+        let slot = FIRST_NIC_SLOT + index as u8;
+        let plugged = board.attach_virtio(slot, Box::new(Net::new(card)), memory);
+        plugged.map_err(|error| failed(error.to_string()))?;
+    }
+    Ok(())
 }
 
 /// Gives the board its disks. Until the last request of each is done, its device holds the guest's memory and the

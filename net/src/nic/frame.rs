@@ -7,7 +7,8 @@ use mm::Segment;
 /// A frame without its frame check sequence: its beginning, then the rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Frame<'a> {
-    /// Its beginning: all of it, or at least [`LONGEST`] bytes. A copy, which nobody else can change.
+    /// Its beginning: all of it, or at least [`LONGEST`] bytes, without a tag as many less. A copy, which nobody else can
+    /// change.
     pub beginning: &'a [u8],
     /// Where the rest is, in order. Whoever may write to it may do so until the frame is sent.
     pub rest: &'a [Segment],
@@ -100,7 +101,7 @@ impl Frame<'_> {
     /// By what it is not.
     pub fn check(&self) -> Result<(), BadFrame> {
         let (beginning, bytes) = (self.beginning.len(), self.bytes());
-        if beginning < Ethernet::SIZE || (beginning < LONGEST && !self.rest.is_empty()) {
+        if beginning < Ethernet::SIZE || (beginning < LONGEST - Tag::SIZE && !self.rest.is_empty()) {
             return Err(BadFrame::Beginning);
         }
         if self.rest.iter().any(|segment| segment.bytes == 0) {

@@ -49,6 +49,7 @@ mod hostile;
 mod loader;
 mod machines;
 mod memory;
+mod networks;
 mod scsi;
 mod shares;
 mod without_vms;

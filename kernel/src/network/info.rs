@@ -1,0 +1,98 @@
+//! Networks and cards as an operator sees them.
+use super::network::Network;
+use super::{all, nics};
+use crate::time;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use mgmt::shell::node::{NetworkInfo, NicInfo, PortInfo, Traffic};
+use net::switch::{PortId, PortKind, Reason};
+
+/// All cards, by name.
+pub fn nics() -> Vec<NicInfo> {
+    let info = |card: &alloc::sync::Arc<nics::Card>| {
+        let name = card.name();
+        let uses =
+            |network: &&alloc::sync::Arc<Network>| network.config.uplinks.iter().any(|uplink| uplink == name);
+        NicInfo {
+            identity: card.nic.identity().clone(),
+            driver: card.driver,
+            place: card.place.clone(),
+            state: String::new(),
+            link: card.nic.link(),
+            abilities: *card.nic.abilities(),
+            counters: card.nic.counters(),
+            networks: all().iter().filter(uses).map(|network| network.config.name.clone()).collect(),
+        }
+    };
+    nics::all().iter().map(info).collect()
+}
+
+/// All networks, in the configuration's order.
+pub fn networks() -> Vec<NetworkInfo> {
+    all().iter().map(|network| network.info()).collect()
+}
+
+impl Network {
+    fn info(&self) -> NetworkInfo {
+        let inner = self.inner.lock();
+        let owner = |id: PortId| Some(inner.plugs.get(id.index())?.as_ref()?.owner.to_string());
+        let config = &self.config;
+        let ports = inner.plugs.iter().enumerate().filter_map(|(index, plug)| {
+            let (id, plug) = (PortId::new(index)?, plug.as_ref()?);
+            let counters = inner.switch.counters(id)?;
+            let mac = match &plug.config.kind {
+                PortKind::Guest { mac, .. } | PortKind::Node { mac } => Some(*mac),
+                PortKind::Uplink { .. } => None,
+            };
+            let traffic = |of: net::switch::Traffic| Traffic { frames: of.frames, bytes: of.bytes };
+            Some(PortInfo {
+                owner: plug.owner.clone(),
+                mac,
+                up: inner.switch.live().contains(id),
+                incoming: traffic(counters.received),
+                outgoing: traffic(counters.delivered),
+                drops: counters.drops().map(|(reason, frames)| (word(reason), frames)).collect(),
+                limit: plug.config.send_limit.map(|rate| rate.per_second * 8),
+            })
+        });
+        NetworkInfo {
+            name: config.name.clone(),
+            uplinks: config.uplinks.clone(),
+            active: inner.switch.active_uplink().and_then(owner),
+            vlan: config.vlan,
+            mtu: config.mtu,
+            ports: ports.collect(),
+            learned: inner.switch.learned(time::now().0).count(),
+            learned_most: inner.switch.capacity(),
+            mirror: None,
+            capture: None,
+        }
+    }
+}
+
+/// A few words for a reason, under which frames are counted.
+fn word(reason: Reason) -> &'static str {
+    match reason {
+        Reason::Malformed => "malformed",
+        Reason::Down => "port is down",
+        Reason::Standby => "uplink on standby",
+        Reason::Source => "no station's source",
+        Reason::Control => "bridges' control frames",
+        Reason::Vlan => "other VLAN",
+        Reason::Mac => "foreign MAC address",
+        Reason::Taken => "another port's MAC address",
+        Reason::ClaimMac => "claimed MAC address",
+        Reason::ClaimAddress => "claimed IP address",
+        Reason::Address => "foreign IP address",
+        Reason::Unchecked => "can't be checked",
+        Reason::SendLimit => "sends more than its limit",
+        Reason::GroupsLimit => "too many broadcasts",
+        Reason::Origin => "back to where it came from",
+        Reason::NoUplink => "no uplink is up",
+        Reason::Nobody => "for nobody here",
+        Reason::ReceiveLimit => "is sent more than its limit",
+        Reason::NoRoom => "no room",
+        Reason::TooLong => "too long",
+        Reason::Gone => "not ready",
+    }
+}

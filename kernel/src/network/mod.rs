@@ -1,0 +1,114 @@
+//! The node's networks: what connects VMs, the machine's cards and the node itself.
+//!
+//! ```text
+//!  VM: virtio-net ──► guest::GuestWire ──┐                       ┌──► vmm::virtio::net::Port: copied to the guest
+//!                                        ├─► Network::carry ─────┤
+//!  card ──► uplink::Uplink (Receiver) ───┘    net::switch says   └──► uplink::Uplink::transmit ──► Nic
+//! ```
+//!
+//! - `network`: a network: the switch, what is plugged into it, and how frames are moved.
+//! - `guest`: a VM's card; `uplink`: a card of the machine, for all networks that use it.
+//! - `moving`: tags that differ from port to port; `memory`: frames' memory, read by the CPU.
+//! - `info`: what an operator sees.
+//!
+//! A frame is carried by whoever has it: the vCPU whose guest has sent it, in its exit, or the task of a card's queue.
+//! Nothing waits in between. From guest to guest it is copied once, from the memory of one to that of the other; from guest
+//! to card not at all but its headers; from card to guest once.
+//!
+//! Locks: that of a network is held while its switch decides, and never while a frame is moved. A guest's receive queue is
+//! locked while a transmit queue is, never the other way round.
+mod guest;
+mod info;
+mod memory;
+mod moving;
+#[expect(clippy::module_inception, reason = "the field's word")]
+mod network;
+mod uplink;
+
+pub use guest::GuestWire;
+pub use info::{networks as network_infos, nics as nic_infos};
+pub use network::Network;
+
+use crate::devices::nics;
+use crate::random;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use mgmt::config::NetworkConfig;
+use mgmt::shell::node::PortOwner;
+use net::nic::Nic;
+use net::switch::{PortConfig, PortKind, Trunk, Untagged, Vlan, VlanSet};
+use network::Outlet;
+use spin::{Mutex, Once};
+use uplink::Uplink;
+
+static NETWORKS: Once<Vec<Arc<Network>>> = Once::new();
+static UPLINKS: Mutex<Vec<Arc<Uplink>>> = Mutex::new(Vec::new());
+
+/// Makes the networks of the configuration. Once, before any card or VM is started.
+pub fn start(configs: &[NetworkConfig]) {
+    let make = |config: &NetworkConfig| {
+        let seed = random::bytes();
+        let half = |at: usize| u64::from_le_bytes(core::array::from_fn(|i| seed[at + i]));
+        Network::new(config.clone(), [half(0), half(8)])
+    };
+    NETWORKS.call_once(|| configs.iter().map(make).collect());
+}
+
+/// All networks, in the configuration's order.
+pub fn all() -> &'static [Arc<Network>] {
+    NETWORKS.get().map_or(&[], |networks| networks)
+}
+
+/// The network of this name.
+pub fn get(name: &str) -> Option<&'static Arc<Network>> {
+    all().iter().find(|network| network.config.name == name)
+}
+
+/// A card works: the networks that it is an uplink of use it.
+pub fn card_came(nic: &Arc<dyn Nic>) {
+    let name = &nic.identity().name;
+    let uplink = Uplink::new(nic.clone());
+    let mut used = false;
+    for network in all() {
+        let config = &network.config;
+        let Some(place) = config.uplinks.iter().position(|uplink| uplink == name) else { continue };
+        if config.mtu > nic.abilities().mtu {
+            log::warn!(
+                "network {}: {name} takes packets of {} bytes at most, and so not all that its mtu allows",
+                config.name,
+                nic.abilities().mtu
+            );
+        }
+        // The first is preferred.
+        let kind = PortKind::Uplink { priority: u16::MAX - place as u16 };
+        let vlan = config.vlan.map_or(Vlan::None, |vlan| {
+            let mut tagged = VlanSet::empty();
+            tagged.insert(vlan);
+            Vlan::Trunk(Trunk { tagged, untagged: Untagged::Dropped })
+        });
+        let port = PortConfig { vlan, ..PortConfig::new(kind) };
+        let owner = PortOwner::Uplink(name.clone());
+        match network.attach(port, Outlet::Uplink(uplink.clone()), owner) {
+            Ok(id) => {
+                uplink.attach(config.vlan, network, id);
+                used = true;
+            }
+            Err(error) => log::error!("network {}: {name} can't be its uplink: {error}", config.name),
+        }
+    }
+    if used {
+        uplink.listen();
+        UPLINKS.lock().push(uplink);
+    }
+}
+
+/// A card is gone.
+pub fn card_left(nic: &Arc<dyn Nic>) {
+    let mut uplinks = UPLINKS.lock();
+    let place = uplinks.iter().position(|uplink| Arc::ptr_eq(uplink.nic(), nic));
+    let uplink = place.map(|place| uplinks.swap_remove(place));
+    drop(uplinks);
+    if let Some(uplink) = uplink {
+        uplink.leave();
+    }
+}

@@ -1,0 +1,265 @@
+//! A network: its switch decides who gets a frame, and here frames are moved.
+use super::memory::DirectMemory;
+use super::moving::retagged;
+use super::uplink::Uplink;
+use crate::time;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, Ordering};
+use mgmt::config::NetworkConfig;
+use mgmt::shell::node::PortOwner;
+use net::frame::{Headers, Mac, Tag};
+use net::nic::{Done, Frame, Offload};
+use net::switch::{PortConfig, PortError, PortId, PortKind, Ports, Reason, Switch, SwitchConfig, Verdict};
+use net::{flow, offload};
+use spin::Mutex;
+use vmm::virtio::net::{Delivery, Port};
+
+/// Addresses that a switch learns.
+const ADDRESSES: usize = 1024;
+/// How long it remembers one from which nothing comes (IEEE 802.1Q, 8.8.3).
+const AGING: u64 = 300_000_000_000;
+
+/// Where a port of a network leads.
+#[derive(Clone)]
+pub enum Outlet {
+    /// To a VM.
+    Guest(Arc<Port>),
+    /// Out of the node.
+    Uplink(Arc<Uplink>),
+}
+
+/// What is plugged into a port.
+pub(super) struct Plug {
+    pub outlet: Outlet,
+    pub owner: PortOwner,
+    pub config: PortConfig,
+}
+
+pub(super) struct Inner {
+    pub switch: Switch,
+    /// By the number of the port.
+    pub plugs: Vec<Option<Plug>>,
+}
+
+/// A network of the node.
+pub struct Network {
+    /// As `purevisor.toml` has it.
+    pub config: NetworkConfig,
+    pub(super) inner: Mutex<Inner>,
+    /// One that is internal, or has an uplink that is up.
+    up: AtomicBool,
+    /// An uplink has frames that were not started.
+    waiting: AtomicBool,
+}
+
+impl Network {
+    /// One without ports.
+    pub fn new(config: NetworkConfig, seed: [u64; 2]) -> Arc<Self> {
+        let switch = Switch::new(SwitchConfig { addresses: ADDRESSES, aging: AGING, seed });
+        Arc::new(Self {
+            up: AtomicBool::new(config.uplinks.is_empty()),
+            config,
+            inner: Mutex::new(Inner { switch, plugs: Vec::new() }),
+            waiting: AtomicBool::new(false),
+        })
+    }
+
+    /// Plugs something in.
+    ///
+    /// # Errors
+    /// Why it can't be.
+    pub fn attach(&self, config: PortConfig, outlet: Outlet, owner: PortOwner) -> Result<PortId, PortError> {
+        let mut inner = self.inner.lock();
+        let id = inner.switch.attach(config.clone())?;
+        while inner.plugs.len() <= id.index() {
+            inner.plugs.push(None);
+        }
+        inner.plugs[id.index()] = Some(Plug { outlet, owner, config });
+        Ok(id)
+    }
+
+    /// Pulls it out.
+    pub fn detach(&self, id: PortId) {
+        let mut inner = self.inner.lock();
+        inner.switch.detach(id);
+        let plug = inner.plugs.get_mut(id.index()).and_then(Option::take);
+        drop(inner);
+        // What goes with it may take locks of its own.
+        drop(plug);
+        self.look_at_link();
+    }
+
+    /// What is plugged in can send and receive, or not any more.
+    pub fn set_up(&self, id: PortId, up: bool) {
+        self.inner.lock().switch.set_up(id, up);
+        self.look_at_link();
+        self.announce();
+    }
+
+    /// A guest wants to be known by another address: whether it may be.
+    pub fn set_mac(&self, id: PortId, wanted: Mac) -> bool {
+        let mut inner = self.inner.lock();
+        let Some(plug) = inner.plugs.get(id.index()).and_then(Option::as_ref) else { return false };
+        let mut config = plug.config.clone();
+        let PortKind::Guest { mac, allow_any_mac, .. } = &mut config.kind else { return false };
+        if *mac == wanted {
+            return true;
+        }
+        if !*allow_any_mac {
+            return false;
+        }
+        *mac = wanted;
+        if inner.switch.configure(id, config.clone()).is_err() {
+            return false;
+        }
+        if let Some(Some(plug)) = inner.plugs.get_mut(id.index()) {
+            plug.config = config;
+        }
+        true
+    }
+
+    /// Whether the network leads where it is to lead.
+    pub fn is_up(&self) -> bool {
+        self.up.load(Ordering::SeqCst)
+    }
+
+    /// Tells the guests where the last uplink has gone down or the first come up.
+    fn look_at_link(&self) {
+        if self.config.uplinks.is_empty() {
+            return;
+        }
+        let up = self.inner.lock().switch.active_uplink().is_some();
+        if self.up.swap(up, Ordering::SeqCst) == up {
+            return;
+        }
+        log::info!(
+            "network {}: {}",
+            self.config.name,
+            if up { "its uplink is up" } else { "no uplink is up" }
+        );
+        let guests: Vec<Arc<Port>> = self.inner.lock().guests().collect();
+        guests.iter().for_each(|guest| guest.link_changed());
+    }
+
+    /// Tells the switches outside who is here.
+    fn announce(&self) {
+        loop {
+            let mut inner = self.inner.lock();
+            let Some(announcement) = inner.switch.take_announcement(time::now().0) else { break };
+            let outlet = inner.outlet(announcement.to);
+            drop(inner);
+            let bytes = announcement.emit();
+            let frame = Frame { beginning: &bytes, rest: &[], offload: Offload::default() };
+            if let Some(Outlet::Uplink(uplink)) = outlet {
+                // Lost is lost: the first frame of the guest's own does the same.
+                let _ = uplink.send(&frame, None);
+                uplink.start();
+            }
+        }
+    }
+
+    /// What came from a port is no frame.
+    pub fn malformed(&self, id: PortId, bytes: usize) {
+        self.inner.lock().switch.malformed(id, bytes);
+    }
+
+    /// Moves a frame that came from a port to whoever is to get it. `done` is told when its memory is not used any more.
+    pub fn carry(&self, from: PortId, frame: &Frame<'_>, headers: &Headers, mut done: Option<Done>) {
+        let bytes = frame.bytes();
+        let pieces = match frame.offload.segmentation {
+            Some(how) => {
+                bytes.saturating_sub(how.headers.into()).div_ceil(usize::from(how.payload).max(1)).max(1)
+                    as u32
+            }
+            None => 1,
+        };
+        let mut inner = self.inner.lock();
+        let verdict = inner.switch.forward(time::now().0, from, headers, bytes, pieces);
+        if let Verdict::Forward(forward) = verdict {
+            let mut left = forward.to | forward.mirror;
+            while let Some((id, outlet)) = inner.next(&mut left) {
+                drop(inner);
+                let tag = forward.tag_at(id);
+                let result = match &outlet {
+                    Some(Outlet::Guest(port)) => to_guest(port, frame, headers, tag),
+                    Some(Outlet::Uplink(uplink)) => {
+                        self.waiting.store(true, Ordering::Relaxed);
+                        uplink.transmit(frame, headers, tag, done.take())
+                    }
+                    None => Err(Reason::Gone),
+                };
+                inner = self.inner.lock();
+                match result {
+                    Ok(()) => inner.switch.delivered(id, bytes),
+                    Err(reason) => inner.switch.refused(id, reason),
+                }
+            }
+        }
+        drop(inner);
+        if let Some(done) = done {
+            done.sent();
+        }
+    }
+
+    /// What was carried goes out.
+    pub fn flush(&self) {
+        if self.waiting.load(Ordering::Relaxed) && self.waiting.swap(false, Ordering::SeqCst) {
+            let uplinks: Vec<Arc<Uplink>> = self.inner.lock().uplinks().collect();
+            uplinks.iter().for_each(|uplink| uplink.start());
+        }
+    }
+}
+
+impl Inner {
+    /// The next of these ports that gets a frame, and where it leads. Guests come first: for them a frame is copied, while an
+    /// uplink keeps it.
+    #[inline]
+    fn next(&self, left: &mut Ports) -> Option<(PortId, Option<Outlet>)> {
+        let active = self.switch.active_uplink().map_or(Ports::EMPTY, Ports::of);
+        let id = (*left - active).into_iter().next().or_else(|| left.into_iter().next())?;
+        left.remove(id);
+        Some((id, self.outlet(id)))
+    }
+
+    fn outlet(&self, id: PortId) -> Option<Outlet> {
+        Some(self.plugs.get(id.index())?.as_ref()?.outlet.clone())
+    }
+
+    fn guests(&self) -> impl Iterator<Item = Arc<Port>> {
+        self.plugs.iter().flatten().filter_map(|plug| match &plug.outlet {
+            Outlet::Guest(port) => Some(port.clone()),
+            Outlet::Uplink(_) => None,
+        })
+    }
+
+    fn uplinks(&self) -> impl Iterator<Item = Arc<Uplink>> {
+        self.plugs.iter().flatten().filter_map(|plug| match &plug.outlet {
+            Outlet::Uplink(uplink) => Some(uplink.clone()),
+            Outlet::Guest(_) => None,
+        })
+    }
+}
+
+/// Copies a frame to a guest, with this tag, after doing what its driver leaves to others.
+fn to_guest(port: &Port, frame: &Frame<'_>, headers: &Headers, tag: Option<Tag>) -> Result<(), Reason> {
+    let flow = flow::of(headers);
+    let vlan = tag.and_then(|tag| tag.vlan()).map(|vlan| vlan.number());
+    let give = |frame: &Frame<'_>| match retagged(frame, tag, |frame| port.receive(frame, flow, vlan)) {
+        // It is there, and wants no such frame: a card's filter, no loss.
+        Delivery::Done | Delivery::Unwanted => Ok(()),
+        Delivery::Unable => Err(Reason::Gone),
+        Delivery::NoRoom => Err(Reason::NoRoom),
+    };
+    if port.abilities().suffice(frame) {
+        return give(frame);
+    }
+    let mut result = Ok(());
+    let done = offload::finish(frame, headers, &DirectMemory, |piece| {
+        let given = give(piece);
+        if result.is_ok() {
+            result = given;
+        }
+    });
+    if done { result } else { Err(Reason::Malformed) }
+}

@@ -1,0 +1,165 @@
+//! A card of the machine as the uplink of networks: one without a tag, and any number with one each.
+use super::memory::DirectMemory;
+use super::moving::retagged;
+use super::network::Network;
+use alloc::sync::{Arc, Weak};
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU32, Ordering};
+use net::frame::{Headers, Tag, VlanId};
+use net::nic::{Done, Filter, Frame, Nic, Receiver, Refused, Sent};
+use net::offload;
+use net::switch::{PortId, Reason};
+use spin::Mutex;
+
+/// A card, and the networks that it leads out of.
+pub struct Uplink {
+    nic: Arc<dyn Nic>,
+    /// By the tag that their frames have.
+    networks: Mutex<Vec<Attached>>,
+}
+
+#[derive(Clone)]
+struct Attached {
+    vlan: Option<VlanId>,
+    network: Weak<Network>,
+    port: PortId,
+}
+
+impl Uplink {
+    /// One that no network uses yet.
+    pub fn new(nic: Arc<dyn Nic>) -> Arc<Self> {
+        Arc::new(Self { nic, networks: Mutex::default() })
+    }
+
+    /// The card.
+    pub fn nic(&self) -> &Arc<dyn Nic> {
+        &self.nic
+    }
+
+    /// Frames with this tag go to a port of `network`, from now on.
+    pub fn attach(&self, vlan: Option<VlanId>, network: &Arc<Network>, port: PortId) {
+        self.networks.lock().push(Attached { vlan, network: Arc::downgrade(network), port });
+    }
+
+    /// The network whose frames have this tag.
+    fn of(&self, vlan: Option<VlanId>) -> Option<(Arc<Network>, PortId)> {
+        let networks = self.networks.lock();
+        let attached = networks.iter().find(|attached| attached.vlan == vlan)?;
+        Some((attached.network.upgrade()?, attached.port))
+    }
+
+    /// Starts to receive, whatever address a frame is for: the guests' are not the card's.
+    pub fn listen(self: &Arc<Self>) {
+        self.nic.set_filter(Filter { promiscuous: true, all_groups: true, groups: Vec::new() });
+        self.nic.set_receiver(Some(self.clone()));
+        self.link_changed();
+    }
+
+    /// Stops it.
+    pub fn leave(&self) {
+        self.nic.set_receiver(None);
+        let all = core::mem::take(&mut *self.networks.lock());
+        for attached in all {
+            if let Some(network) = attached.network.upgrade() {
+                network.detach(attached.port);
+            }
+        }
+    }
+
+    /// Sends a frame, with this tag, after doing what the card can't. `done` is told when its memory is not used any more,
+    /// whatever comes of it.
+    pub fn transmit(
+        &self,
+        frame: &Frame<'_>,
+        headers: &Headers,
+        tag: Option<Tag>,
+        done: Option<Done>,
+    ) -> Result<(), Reason> {
+        if self.nic.abilities().suffice(frame) {
+            return retagged(frame, tag, |frame| self.send(frame, done));
+        }
+        // All that comes of it lies in the same memory.
+        let several =
+            done.map(|done| Arc::new(Several { left: AtomicU32::new(1), done: Mutex::new(Some(done)) }));
+        let mut result = Ok(());
+        let finished = offload::finish(frame, headers, &DirectMemory, |piece| {
+            let done = several.as_ref().map(Several::another);
+            let sent = retagged(piece, tag, |piece| self.send(piece, done));
+            if result.is_ok() {
+                result = sent;
+            }
+        });
+        if let Some(several) = several {
+            several.sent(0);
+        }
+        if finished { result } else { Err(Reason::Malformed) }
+    }
+
+    /// Sends a frame as it is.
+    pub fn send(&self, frame: &Frame<'_>, done: Option<Done>) -> Result<(), Reason> {
+        let again = done.clone();
+        self.nic.transmit(frame, done).map_err(|refused| {
+            // The card has not taken it, and so tells nobody.
+            if let Some(done) = again {
+                done.sent();
+            }
+            match refused {
+                Refused::Full => Reason::NoRoom,
+                Refused::Down => Reason::Gone,
+                Refused::Unable => Reason::TooLong,
+            }
+        })
+    }
+
+    /// What was sent goes out.
+    pub fn start(&self) {
+        self.nic.start();
+    }
+}
+
+impl Receiver for Uplink {
+    fn receive(&self, frame: &Frame<'_>) {
+        let headers = Headers::parse(frame.beginning, frame.bytes());
+        let vlan = headers.as_ref().ok().and_then(|headers| headers.ethernet.tag).and_then(|tag| tag.vlan());
+        let Some((network, port)) = self.of(vlan) else { return };
+        match headers {
+            Ok(headers) => network.carry(port, frame, &headers, None),
+            Err(_) => network.malformed(port, frame.bytes()),
+        }
+    }
+
+    fn link_changed(&self) {
+        let up = self.nic.is_present() && self.nic.link().up;
+        let all = self.networks.lock().clone();
+        for attached in all {
+            if let Some(network) = attached.network.upgrade() {
+                network.set_up(attached.port, up);
+            }
+        }
+    }
+}
+
+/// Frames that lie in the memory of one.
+struct Several {
+    left: AtomicU32,
+    done: Mutex<Option<Done>>,
+}
+
+impl Several {
+    /// For one more of them.
+    fn another(self: &Arc<Self>) -> Done {
+        self.left.fetch_add(1, Ordering::SeqCst);
+        Done { to: self.clone(), tag: 0 }
+    }
+}
+
+impl Sent for Several {
+    fn sent(&self, _tag: u64) {
+        if self.left.fetch_sub(1, Ordering::SeqCst) == 1 {
+            let done = self.done.lock().take();
+            if let Some(done) = done {
+                done.sent();
+            }
+        }
+    }
+}
