@@ -12,6 +12,7 @@
 //! - [`offload`]: what is left to be done to a frame, done by the CPU.
 //! - [`switch`]: who gets a frame.
 //! - [`stack`]: the node's own IP: addresses, DHCP, ping and TCP.
+//! - [`capture`]: frames kept for whoever looks for a fault.
 //!
 //! Sans-I/O and without a clock: frames and times are passed in, so that all of it runs on the host under tests.
 #![no_std]
@@ -21,6 +22,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod flow;
+pub mod capture;
 pub mod frame;
 pub mod nic;
 pub mod offload;
