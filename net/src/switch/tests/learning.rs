@@ -1,5 +1,5 @@
 //! Who gets what, without VLANs and limits.
-use super::super::hash::hash;
+use super::super::{hash::hash, table};
 use super::*;
 use core::hash::Hasher;
 use std::hash::DefaultHasher;
@@ -131,6 +131,23 @@ fn a_flood_of_sources_displaces_none_but_its_own() {
     }
     assert_eq!(switch.send(up, headers(STRANGER, mac(1))), Ok(ports(&[a])));
     assert_eq!(switch.send(a, headers(mac(1), STRANGER)), Ok(ports(&[up])));
+}
+
+#[test]
+fn two_who_share_a_full_table_keep_their_half() {
+    let config = SwitchConfig { addresses: 8, aging: SECOND, seed: [0; 2] };
+    let (mut switch, [a, b, c]) = switch([guest(1), open_guest(2), open_guest(3)]);
+    switch.table = table::Table::new(config.addresses, config.aging, config.seed);
+    let of = |port: u8, number: u8| headers(Mac([2, 0, 0, 0, port, number]), mac(1));
+    for (from, number) in (0..4).map(|number| (b, number)).chain((0..4).map(|number| (c, number))) {
+        switch.send(from, of(from.index() as u8, number)).unwrap();
+    }
+    let places =
+        |switch: &Switch, port| switch.learned(0).filter(|one| one.place == Place::Port(port)).count();
+    for number in 4..200 {
+        assert_eq!(switch.send(b, of(b.index() as u8, number)), Ok(ports(&[a])));
+        assert_eq!((places(&switch, b), places(&switch, c)), (4, 4));
+    }
 }
 
 #[test]
