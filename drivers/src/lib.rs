@@ -3,6 +3,7 @@
 //! | folder | devices |
 //! |---|---|
 //! | [`ahci`] | SATA disks |
+//! | [`e1000`] | Intel's gigabit Ethernet cards 82540EM, 82545EM and 82574L |
 //! | [`nvme`] | NVMe drives |
 //! | [`pci`] | the bus: what is there, its address windows, its interrupts |
 //! | [`virtio`] | virtio-blk disks, for nodes that are VMs themselves |
@@ -23,6 +24,7 @@ extern crate std;
 
 pub mod ahci;
 mod dma;
+pub mod e1000;
 mod kernel;
 pub mod nvme;
 pub mod pci;
