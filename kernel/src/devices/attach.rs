@@ -1,6 +1,6 @@
 //! The drivers, by what they drive.
 use super::services::Services;
-use super::{ahci, disks, nvme, virtio};
+use super::{ahci, disks, e1000, nvme, virtio};
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
@@ -32,6 +32,7 @@ struct Driver {
 static DRIVERS: &[Driver] = &[
     Driver { name: "nvme", drives: |found| found.class == Class::NVME, drive: nvme::drive },
     Driver { name: "ahci", drives: |found| found.class == Class::AHCI, drive: ahci::drive },
+    Driver { name: "e1000", drives: e1000::drives, drive: e1000::drive },
     Driver { name: "virtio", drives: virtio::drives, drive: virtio::drive },
     Driver { name: "virtio-net", drives: virtio::drives_net, drive: virtio::drive_net },
 ];

@@ -11,7 +11,7 @@
 //! - `services`: what drivers ask of the kernel (`drivers::Kernel`).
 //! - `inventory`: all functions and who has them.
 //! - `watch`: finds functions, gives them to drivers, and takes them away when they leave.
-//! - `attach`: the drivers; `nvme`, `ahci`, `virtio`: what each gets, and what becomes of its disks.
+//! - `attach`: the drivers; `nvme`, `ahci`, `e1000`, `virtio`: what each gets, and what becomes of its disks and cards.
 //! - `disks`: all disks, and who uses which part of them; `nics`: all network cards.
 //!
 //! The machine is up before any device is: boot waits for none. Whoever needs a disk waits for it by
@@ -20,6 +20,7 @@ mod ahci;
 mod attach;
 mod config_space;
 pub mod disks;
+mod e1000;
 mod inventory;
 pub mod nics;
 mod nvme;
