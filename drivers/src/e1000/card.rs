@@ -36,7 +36,7 @@ impl Nic for Card {
     }
 
     fn transmit(&self, frame: &Frame<'_>, done: Option<Done>) -> Result<(), Refused> {
-        if frame.check().is_err() {
+        if frame.check().is_err() || !self.abilities.suffice(frame) {
             return Err(Refused::Unable);
         }
         if !self.link().up {

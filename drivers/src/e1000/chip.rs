@@ -46,6 +46,12 @@ impl Chip {
         }
     }
 
+    /// Whether it cuts TCP over IPv6. The 8254x puts into each segment, as the length of IPv6's payload, that of the whole
+    /// packet (so does QEMU's), which nobody takes.
+    pub fn cuts_v6(self) -> bool {
+        self == Self::I82574
+    }
+
     /// EERD: the bit that says that a word was read, and where its address lies (SDM 13.4.4; datasheet 10.2.2.4).
     pub fn eeprom(self) -> (u32, u32) {
         match self {

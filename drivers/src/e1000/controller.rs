@@ -88,7 +88,8 @@ pub async fn start(kernel: Arc<dyn Kernel>, parts: Parts) -> Result<Arc<Controll
     let how = if shared.messages.are_none() { "polled" } else { "with messages" };
     log::info!("{name}: {model}, {mac}, {how}");
     let identity = Identity { name, model: model.into(), mac };
-    let abilities = Abilities { mtu: MTU, checksum: true, tcp4: true, tcp6: true, verifies: true, queues: 1 };
+    let abilities =
+        Abilities { mtu: MTU, checksum: true, tcp4: true, tcp6: chip.cuts_v6(), verifies: true, queues: 1 };
     let task = Task { shared: shared.clone(), receive, filters, statistics: Default::default() };
     kernel.spawn(kernel.this_cpu(), "e1000", Box::pin(task.run()));
     Ok(Arc::new(Controller { card: Arc::new(Card { identity, abilities, shared }) }))

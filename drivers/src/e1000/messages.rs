@@ -6,8 +6,7 @@
 //!
 //! With one (MSI): reading `ICR` says what it was, and masks.
 //!
-//! With none, the card is polled. The 8254x always is: QEMU's has no messages, and the chip's own are known to corrupt its
-//! DMA (82545EM specification update).
+//! With none, the card is polled. The 8254x always is: QEMU's has no messages, and those of the chip are not used.
 use super::chip::Chip;
 use super::registers::{CTRL_EXT, EIAC, EITR, IAM, ICR, IMC, IMS, ITR, IVAR, Window, cause, ctrl_ext};
 use crate::pci::MessageInterrupts;

@@ -23,12 +23,12 @@
 //!   buffers out of order. One that does not come back from that is given up.
 //! - What a device says of a buffer is checked; what is no frame is counted as a receive error.
 //!
-//! The 82574L is told apart by what it has: MSI-X, with a message each for what was received, what was sent, and the link;
-//! or MSI. The others are polled ([`pace`]): every 100 microseconds while there is traffic, down to every 4 milliseconds
-//! when there is none.
+//! The 82574L sends messages: by MSI-X one each for what was received, what was sent, and the link; or one by MSI. The others
+//! are polled: every 100 microseconds while there is traffic, down to every 4 milliseconds when there is none.
 //!
 //! Refused as [`net::nic::Refused::Unable`]: frames of more pieces of memory than a chip takes (with the 82574L 63 and a
-//! copy), headers that begin or end beyond 255 bytes, and to cut TCP behind extension headers of IPv6.
+//! copy), checksums beyond the first 256 bytes, and to cut TCP behind extension headers of IPv6; with the 8254x, over
+//! IPv6 at all.
 //!
 //! Not here: several queues, VLAN tags put in or taken out, flow control, wake-up, INTx, interrupts of the 8254x, settings
 //! of the PHY: it negotiates by itself.

@@ -17,6 +17,10 @@ use spin::{Mutex, MutexGuard};
 pub const I82540EM: u16 = 0x100e;
 pub const I82574L: u16 = 0x10d3;
 
+/// ICR: an acknowledgement of TCP has come; and RFCTL: that it is no cause.
+const ACK: u32 = 1 << 17;
+const ACK_DIS: u32 = 1 << 12;
+
 pub const MAC: [u8; 6] = [0x52, 0x54, 0, 0x12, 0x34, 0x56];
 
 pub struct Model {
@@ -153,7 +157,7 @@ impl State {
     }
 
     fn raise(&mut self, kernel: &TestKernel, causes: u32) {
-        let several = self.has_several() && causes & cause::LSC != 0;
+        let several = self.has_several() && causes & (cause::LSC | ACK) != 0;
         let icr = self.get(ICR) | causes | if several { cause::OTHER } else { 0 };
         self.set(ICR, icr);
         self.interrupt(kernel);

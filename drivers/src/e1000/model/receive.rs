@@ -1,6 +1,6 @@
 //! Frames that come: filtered, put into buffers, and looked at.
 use super::super::registers::*;
-use super::{State, descriptor};
+use super::{ACK, ACK_DIS, State, descriptor};
 use crate::test_kernel::TestKernel;
 use alloc::vec::Vec;
 use mm::Hpa;
@@ -58,7 +58,8 @@ impl State {
         self.set(RDH, (head + 1) % entries);
         if last {
             let cause = if self.has_several() { cause::RXQ0 } else { cause::RXT0 };
-            self.raise(kernel, cause);
+            let acknowledges = if self.get(RFCTL) & ACK_DIS == 0 { ACK } else { 0 };
+            self.raise(kernel, cause | acknowledges);
         } else {
             self.partly = Some(Partly { frame, from: to });
         }

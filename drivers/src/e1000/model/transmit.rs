@@ -70,6 +70,8 @@ impl State {
         assert!(!is_82574 || sending.pieces <= 64, "QEMU's card drops it");
         let data = core::mem::take(&mut sending.data);
         sending.pieces = 0;
+        let v6 = sending.options & TSE != 0 && sending.context[1] & 1 << 25 == 0;
+        assert!(is_82574 || !v6, "the 8254x does not cut IPv6 right");
         let frames = if sending.options & TSE != 0 { sending.cut(&data) } else { Vec::from([data]) };
         for mut frame in frames {
             sending.sum(&mut frame);
