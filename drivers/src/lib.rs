@@ -6,7 +6,7 @@
 //! | [`e1000`] | Intel's gigabit Ethernet cards 82540EM, 82545EM and 82574L |
 //! | [`nvme`] | NVMe drives |
 //! | [`pci`] | the bus: what is there, its address windows, its interrupts |
-//! | [`virtio`] | virtio-blk disks, for nodes that are VMs themselves |
+//! | [`virtio`] | virtio-blk disks and virtio-net cards, for nodes that are VMs themselves |
 //!
 //! A driver touches the machine through two traits only: [`Registers`], a window on its device's registers,
 //! and [`Kernel`], which gives it memory for DMA, interrupts, time and tasks. On the host both are played by a

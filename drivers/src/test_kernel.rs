@@ -320,4 +320,31 @@ mod tests {
         drop(memory);
         kernel.device_read(address, &mut [0]);
     }
+
+    #[test]
+    fn bytes_are_copied_in_and_out_at_any_place() {
+        let kernel = TestKernel::new(1);
+        let memory = kernel.allocate_dma(100, false).unwrap();
+        for (offset, len) in (0..20).flat_map(|offset| (0..40).map(move |len| (offset, len))) {
+            let bytes: Vec<u8> = (1..=len).collect();
+            memory.copy_in(offset, &bytes);
+            let mut all = [0; 70];
+            memory.copy_out(0, &mut all);
+            let around = [&all[..offset], &all[offset + bytes.len()..]].concat();
+            assert!(all[offset..].starts_with(&bytes) && around.iter().all(|byte| *byte == 0));
+            let mut again = std::vec![0; bytes.len()];
+            memory.copy_out(offset, &mut again);
+            assert_eq!(again, bytes);
+            memory.copy_in(0, &[0; 70]);
+        }
+        memory.copy_in(4090, &[7; 6]);
+        assert_eq!(memory.read::<u8>(4095), 7);
+    }
+
+    #[test]
+    #[should_panic(expected = "bytes of DMA memory")]
+    fn bytes_beyond_the_memory_are_not_copied() {
+        let kernel = TestKernel::new(1);
+        kernel.allocate_dma(100, false).unwrap().copy_in(4090, &[7; 7]);
+    }
 }

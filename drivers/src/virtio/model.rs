@@ -226,7 +226,7 @@ impl Common {
             0x14 if value == 0 && self.reset_hangs => {}
             0x14 if value == 0 => {
                 self.resets += 1;
-                self.status = 0;
+                (self.status, self.agreed) = (0, 0);
                 self.config_vector = 0xffff;
                 for q in &mut self.queues {
                     *q = ModelQueue { most: q.most, vector: 0xffff, ..Default::default() };

@@ -30,9 +30,13 @@ mod control;
 mod controller;
 mod header;
 mod lifecycle;
+#[cfg(test)]
+mod model;
 mod pair;
 mod receive;
 mod send;
+#[cfg(test)]
+mod tests;
 
 use super::transport::{VENDOR, Windows};
 use crate::Registers;
