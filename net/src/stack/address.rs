@@ -3,7 +3,7 @@ use super::config::{Addressing, is_station, link_local};
 use super::event::{Events, StackEvent};
 use super::neighbour;
 use super::port::Port;
-use crate::frame::Mac;
+use crate::frame::{Headers, Mac, Transport, Udp};
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr};
 use smoltcp::iface::{Interface, SocketHandle, SocketSet};
@@ -14,6 +14,14 @@ use smoltcp::wire::IpCidr;
 /// How long DHCP waits for an offer before it asks again (RFC 2131, 4.1 begins with 4 s).
 const DISCOVER: Duration = Duration::from_secs(4);
 
+/// Most answers of DHCP servers that are heard in a [`WINDOW`]. A server that gives leases of no time, or takes back all
+/// that it offers, would be asked as fast as it answers.
+const ANSWERS: u32 = 8;
+/// In nanoseconds.
+const WINDOW: u64 = 10_000_000_000;
+/// Where in a DHCP message the client's MAC address is (RFC 2131, 2).
+const CLIENT: usize = 28;
+
 /// Where addresses come from, and what there is now beside those that the interface holds.
 pub(super) struct Addresses {
     mac: Mac,
@@ -21,6 +29,8 @@ pub(super) struct Addresses {
     dhcp: Option<SocketHandle>,
     by_dhcp: bool,
     lease: Option<Ipv4Addr>,
+    /// When the window began, and the answers heard in it.
+    heard: (u64, u32),
     gateways: Vec<IpAddr>,
     dns: Vec<IpAddr>,
 }
@@ -33,6 +43,7 @@ impl Addresses {
             dhcp: None,
             by_dhcp: *addressing == Addressing::Dhcp,
             lease: None,
+            heard: (0, 0),
             gateways: Vec::new(),
             dns: Vec::new(),
         };
@@ -82,6 +93,20 @@ impl Addresses {
             sockets.remove(handle);
             self.lose(interface, events);
         }
+    }
+
+    /// Whether a frame is to be heard, as far as DHCP has a say.
+    pub fn admit(&mut self, headers: &Headers, frame: &[u8], now: u64) -> bool {
+        let Transport::Udp(Udp { source: 67, destination: 68, .. }) = headers.transport else { return true };
+        let client = frame.get(headers.transport_at + Udp::SIZE + CLIENT..);
+        if self.dhcp.is_none() || client.and_then(<[u8]>::first_chunk) != Some(&self.mac.0) {
+            return false;
+        }
+        if now >= self.heard.0.saturating_add(WINDOW) {
+            self.heard = (now, 0);
+        }
+        self.heard.1 += 1;
+        self.heard.1 <= ANSWERS
     }
 
     /// Takes over what DHCP has come to.

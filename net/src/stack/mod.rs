@@ -340,6 +340,9 @@ impl Stack {
                 Verdict::Refuse => self.port.counters.refused += 1,
                 Verdict::Probe(probe) => self.port.leave(neighbour::defence(probe, self.mac)),
                 Verdict::Conflict(address, mac) => self.events.push(StackEvent::Conflict(address, mac)),
+                Verdict::Pass if !self.addresses.admit(&headers, &frame, self.now) => {
+                    self.port.counters.refused += 1;
+                }
                 Verdict::Pass => {
                     self.pings.learn(&headers, self.now);
                     if let Some(answer) = echo::answer(&headers, &frame) {

@@ -1,5 +1,6 @@
 //! Stacks on a wire of memory, and what is put on it by hand.
 mod dhcp;
+mod fuzz;
 mod hostile;
 mod ping;
 mod settings;

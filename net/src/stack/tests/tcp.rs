@@ -1,6 +1,6 @@
 //! Listeners, streams and their limits.
 use super::*;
-use crate::frame::{Protocol, Tcp as Segment, Transport};
+use crate::frame::{Tcp as Segment, Transport};
 use hostile::{Syn, segment};
 use smoltcp::socket::tcp::State;
 
@@ -245,5 +245,4 @@ fn where_nobody_listens_a_connection_is_reset() {
     let Transport::Tcp(answer) = headers.transport else { panic!("{headers:?}") };
     assert!(answer.flags.has(crate::frame::TcpFlags::RST));
     assert_eq!(frames.len(), 1);
-    assert_eq!(Protocol::TCP, Protocol(frames[0][23]));
 }
