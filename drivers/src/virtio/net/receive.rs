@@ -212,7 +212,7 @@ impl Receiving {
         Ok(())
     }
 
-    /// Takes one frame, if there is one. All of its buffers are returned at once (5.1.6.3.2).
+    /// Takes one frame, if there is one. All of its buffers are returned at once (5.1.6.4.1).
     fn take_one(&self, state: &mut State, batch: &mut Batch) -> Result<Option<()>, &'static str> {
         let Some(bytes) = self.take_buffer(state, batch)? else { return Ok(None) };
         if bytes < Header::BYTES {
