@@ -21,7 +21,9 @@ use mm::addr::{Hpa, Hva, PAGE};
 use spin::Mutex;
 
 const MEMORY: usize = 32 << 20;
-const LAYOUT: Layout = match Layout::from_size_align(MEMORY, 2 << 20) {
+const ALIGNMENT: usize = 2 << 20;
+/// Memory that nobody has touched costs nothing, but not where the allocator is asked for this alignment.
+const LAYOUT: Layout = match Layout::from_size_align(MEMORY + ALIGNMENT, 8) {
     Ok(layout) => layout,
     Err(_) => panic!(),
 };
@@ -32,6 +34,8 @@ const MOST_ROUNDS: u32 = 2_000_000;
 /// See the module.
 pub struct TestKernel {
     myself: Weak<Self>,
+    allocation: *mut u8,
+    /// Within the allocation, aligned.
     memory: *mut u8,
     /// Runs of pages that somebody has: address and bytes.
     taken: Mutex<BTreeMap<u64, usize>>,
@@ -40,7 +44,7 @@ pub struct TestKernel {
     this_cpu: AtomicUsize,
     timers: Vec<Arc<Timers>>,
     arrivals: Mutex<Vec<(usize, &'static str, Task)>>,
-    executors: Vec<SingleThreaded>,
+    executors: Mutex<Vec<SingleThreaded>>,
     vectors: Arc<Mutex<Vectors>>,
 }
 
@@ -62,17 +66,21 @@ impl TestKernel {
     /// A machine with `cpus` CPUs and 32 MiB of memory.
     pub fn new(cpus: usize) -> Arc<Self> {
         let hooks = Hooks { notify: |_| {}, slow: |_, _, _| {} };
+        // SAFETY: the layout has a size.
+        let allocation = unsafe { alloc_zeroed(LAYOUT) };
+        assert!(!allocation.is_null());
         Arc::new_cyclic(|myself| Self {
             myself: myself.clone(),
-            // SAFETY: the layout has a size.
-            memory: unsafe { alloc_zeroed(LAYOUT) },
+            allocation,
+            // SAFETY: less than the alignment, by which the allocation is longer.
+            memory: unsafe { allocation.add(allocation.align_offset(ALIGNMENT)) },
             taken: Mutex::default(),
             now: AtomicU64::new(1_000_000),
             cpus,
             this_cpu: AtomicUsize::new(0),
             timers: (0..cpus).map(|_| Arc::new(Timers::new(16))).collect(),
             arrivals: Mutex::default(),
-            executors: (0..cpus).map(|cpu| SingleThreaded(Executor::new(cpu, hooks))).collect(),
+            executors: Mutex::new((0..cpus).map(|cpu| SingleThreaded(Executor::new(cpu, hooks))).collect()),
             vectors: Arc::default(),
         })
     }
@@ -97,7 +105,7 @@ impl TestKernel {
                 return;
             }
             let started = !self.arrivals.lock().is_empty();
-            if step() || started || self.executors.iter().any(|e| e.0.has_ready()) {
+            if step() || started || self.executors.lock().iter().any(|e| e.0.has_ready()) {
                 continue;
             }
             let Some(next) = self.timers.iter().filter_map(|t| t.next_deadline()).min() else {
@@ -133,10 +141,11 @@ impl TestKernel {
     }
 
     fn poll_all(&self) {
+        let executors = self.executors.lock();
         for (cpu, name, task) in core::mem::take(&mut *self.arrivals.lock()) {
-            self.executors[cpu].0.spawn(name, task);
+            executors[cpu].0.spawn(name, task);
         }
-        for (cpu, executor) in self.executors.iter().enumerate() {
+        for (cpu, executor) in executors.iter().enumerate() {
             self.on_cpu(cpu, || executor.0.run_ready(64, || self.now()));
         }
     }
@@ -190,10 +199,22 @@ impl TestKernel {
     }
 }
 
+/// Ends all tasks when it is dropped. They have the kernel and the kernel has them: without this it would never be
+/// freed.
+pub struct SwitchOff(pub Arc<TestKernel>);
+
+impl Drop for SwitchOff {
+    fn drop(&mut self) {
+        let executors = core::mem::take(&mut *self.0.executors.lock());
+        let arrivals = core::mem::take(&mut *self.0.arrivals.lock());
+        drop((executors, arrivals));
+    }
+}
+
 impl Drop for TestKernel {
     fn drop(&mut self) {
         // SAFETY: allocated with this layout.
-        unsafe { dealloc(self.memory, LAYOUT) };
+        unsafe { dealloc(self.allocation, LAYOUT) };
     }
 }
 

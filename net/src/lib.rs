@@ -21,8 +21,8 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
-pub mod flow;
 pub mod capture;
+pub mod flow;
 pub mod frame;
 pub mod nic;
 pub mod offload;

@@ -8,7 +8,7 @@ mod starting;
 
 use super::model::{Model, ModelDisk, ModelMessages, ModelRegisters};
 use super::{AhciError, Controller, Limits, Parts, start};
-use crate::test_kernel::TestKernel;
+use crate::test_kernel::{SwitchOff, TestKernel};
 use crate::{DmaMemory, Kernel};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -26,6 +26,7 @@ struct Rig {
     model: Arc<Model>,
     controller: Arc<Controller>,
     found: Arc<Mutex<Vec<Arc<dyn BlockDevice>>>>,
+    _end: SwitchOff,
 }
 
 /// What came of requests, by tag. Keeps their memory until then.
@@ -70,7 +71,13 @@ fn try_start(
     };
     let acting = model.clone();
     let controller = kernel.block_on(move || acting.step(), start(kernel.clone(), parts, limits))?;
-    Ok(Rig { kernel: kernel.clone(), model: model.clone(), controller, found })
+    Ok(Rig {
+        kernel: kernel.clone(),
+        model: model.clone(),
+        controller,
+        found,
+        _end: SwitchOff(kernel.clone()),
+    })
 }
 
 impl Rig {

@@ -11,7 +11,7 @@ mod trouble;
 
 use super::model::{I82540EM, I82574L, MAC, Model, ModelMessages, ModelRegisters};
 use super::{Controller, E1000Error, Parts, start};
-use crate::test_kernel::TestKernel;
+use crate::test_kernel::{SwitchOff, TestKernel};
 use crate::{DmaMemory, Kernel};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -34,6 +34,7 @@ struct Rig {
     nic: Arc<dyn Nic>,
     above: Arc<Above>,
     told: Arc<Told>,
+    _end: SwitchOff,
 }
 
 /// Who gets what the card receives.
@@ -107,7 +108,8 @@ fn try_start(kernel: &Arc<TestKernel>, model: &Arc<Model>, messages: bool) -> Re
     });
     nic.set_receiver(Some(above.clone()));
     let (kernel, model, told) = (kernel.clone(), model.clone(), Arc::default());
-    Ok(Rig { kernel, model, controller, nic, above, told })
+    let _end = SwitchOff(kernel.clone());
+    Ok(Rig { kernel, model, controller, nic, above, told, _end })
 }
 
 impl Rig {

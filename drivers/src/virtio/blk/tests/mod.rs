@@ -4,7 +4,7 @@ mod random;
 
 use super::model::Model;
 use super::{Controller, Parts, Windows, start};
-use crate::test_kernel::TestKernel;
+use crate::test_kernel::{SwitchOff, TestKernel};
 use crate::virtio::VirtioError;
 use crate::virtio::model::{Kind, ModelMessages, ModelRegisters};
 use crate::{DmaMemory, Kernel};
@@ -22,6 +22,7 @@ struct Rig {
     model: Arc<Model>,
     controller: Arc<Controller>,
     disk: Arc<dyn BlockDevice>,
+    _end: SwitchOff,
 }
 
 /// What came of requests, by tag. Keeps their memory until then.
@@ -57,7 +58,13 @@ fn try_start(kernel: &Arc<TestKernel>, model: &Arc<Model>, interrupts: bool) -> 
     let acting = model.clone();
     let controller = kernel.block_on(move || acting.step(), start(kernel.clone(), parts))?;
     let disk = controller.disk();
-    Ok(Rig { kernel: kernel.clone(), model: model.clone(), controller, disk })
+    Ok(Rig {
+        kernel: kernel.clone(),
+        model: model.clone(),
+        controller,
+        disk,
+        _end: SwitchOff(kernel.clone()),
+    })
 }
 
 impl Rig {

@@ -8,7 +8,7 @@ mod trouble;
 
 use super::model::{Coming, Model};
 use super::{Controller, Parts, start};
-use crate::test_kernel::TestKernel;
+use crate::test_kernel::{SwitchOff, TestKernel};
 use crate::virtio::model::{Kind, ModelMessages, ModelRegisters};
 use crate::virtio::{VirtioError, Windows};
 use crate::{DmaMemory, Kernel};
@@ -39,6 +39,7 @@ struct Rig {
     controller: Arc<Controller>,
     nic: Arc<dyn Nic>,
     ears: Arc<Ears>,
+    _end: SwitchOff,
 }
 
 /// A frame that was received.
@@ -134,7 +135,14 @@ fn try_start(kernel: &Arc<TestKernel>, model: &Arc<Model>, messages: Messages) -
     let (nic, (frames, batches, link_changes, rooms)) = (controller.nic(), Default::default());
     let ears = Arc::new(Ears { kernel: kernel.clone(), frames, batches, link_changes, rooms });
     nic.set_receiver(Some(ears.clone()));
-    Ok(Rig { kernel: kernel.clone(), model: model.clone(), controller, nic, ears })
+    Ok(Rig {
+        kernel: kernel.clone(),
+        model: model.clone(),
+        controller,
+        nic,
+        ears,
+        _end: SwitchOff(kernel.clone()),
+    })
 }
 
 impl Rig {
