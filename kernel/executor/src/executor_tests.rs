@@ -1,4 +1,4 @@
-use crate::{Event, Executor, Hooks, Signal, yield_now};
+use crate::{Changes, Event, Executor, Hooks, Signal, yield_now};
 use alloc::rc::Rc;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -247,6 +247,28 @@ fn a_signal_raised_before_the_wait_ends_it_and_counts_once() {
     run(&executor);
     assert_eq!(count.get(), 2);
     assert!(!signal.take());
+}
+
+#[test]
+fn who_waits_for_different_changes_goes_on_with_his_own() {
+    let executor = executor();
+    let (changes, value) = (Rc::new(Changes::new()), Rc::new(Cell::new(0)));
+    let log = Rc::new(RefCell::new(String::new()));
+    for (name, least) in [("a", 1), ("b", 2), ("c", 0), ("d", 2)] {
+        let (changes, value, log) = (changes.clone(), value.clone(), log.clone());
+        executor.spawn(name, async move {
+            let found = changes.until(|| (value.get() >= least).then_some(name)).await;
+            log.borrow_mut().push_str(found);
+        });
+    }
+    run(&executor);
+    assert_eq!(*log.borrow(), "c");
+    for (now, done) in [(0, "c"), (1, "ca"), (2, "cabd")] {
+        value.set(now);
+        changes.announce();
+        run(&executor);
+        assert_eq!(*log.borrow(), done);
+    }
 }
 
 #[test]

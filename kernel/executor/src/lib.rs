@@ -39,13 +39,14 @@
 //!
 //! Files: `task` (headers), `ready` (the queue), `executor` (the table and the polling), `timers` and
 //! `sleep`, `waker_slot` (one waiter, lock-free) under `signal`, `wait_list` (many waiters) under
-//! `event`, both under `channel`.
+//! `event` and `changes`, both under `channel`.
 #![no_std]
 
 extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+mod changes;
 mod channel;
 mod event;
 mod executor;
@@ -67,6 +68,7 @@ mod stress_tests;
 #[cfg(test)]
 mod timers_tests;
 
+pub use changes::Changes;
 pub use channel::{Channel, SendError};
 pub use event::Event;
 pub use executor::{Executor, Hooks, LONGEST_POLL_NS, Spawner};

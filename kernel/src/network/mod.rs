@@ -9,6 +9,7 @@
 //! - `network`: a network: the switch, what is plugged into it, and how frames are moved.
 //! - `guest`: a VM's card; `uplink`: a card of the machine, for all networks that use it.
 //! - `moving`: tags that differ from port to port; `memory`: frames' memory, read by the CPU.
+//! - `node`: the node itself, with its own IP.
 //! - `info`: what an operator sees.
 //!
 //! A frame is carried by whoever has it: the vCPU whose guest has sent it, in its exit, or the task of a card's queue.
@@ -23,17 +24,20 @@ mod memory;
 mod moving;
 #[expect(clippy::module_inception, reason = "the field's word")]
 mod network;
+mod node;
 mod uplink;
 
 pub use guest::GuestWire;
 pub use info::{networks as network_infos, nics as nic_infos};
 pub use network::Network;
+pub use node::{get as station, info as address_info};
 
+use crate::cpu_loop::Runtime;
 use crate::devices::nics;
 use crate::random;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use mgmt::config::NetworkConfig;
+use mgmt::config::{NetworkConfig, Node as NodeConfig};
 use mgmt::shell::node::PortOwner;
 use net::nic::Nic;
 use net::switch::{PortConfig, PortKind, Trunk, Untagged, Vlan, VlanSet};
@@ -45,13 +49,14 @@ static NETWORKS: Once<Vec<Arc<Network>>> = Once::new();
 static UPLINKS: Mutex<Vec<Arc<Uplink>>> = Mutex::new(Vec::new());
 
 /// Makes the networks of the configuration. Once, before any card or VM is started.
-pub fn start(configs: &[NetworkConfig]) {
+pub fn start(runtime: &'static Runtime, configs: &[NetworkConfig], node: &NodeConfig) {
     let make = |config: &NetworkConfig| {
         let seed = random::bytes();
         let half = |at: usize| u64::from_le_bytes(core::array::from_fn(|i| seed[at + i]));
         Network::new(config.clone(), [half(0), half(8)])
     };
     NETWORKS.call_once(|| configs.iter().map(make).collect());
+    node::start(runtime, node);
 }
 
 /// All networks, in the configuration's order.
@@ -99,6 +104,7 @@ pub fn card_came(nic: &Arc<dyn Nic>) {
     if used {
         uplink.listen();
         UPLINKS.lock().push(uplink);
+        node::card_came();
     }
 }
 

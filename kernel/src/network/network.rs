@@ -1,6 +1,7 @@
 //! A network: its switch decides who gets a frame, and here frames are moved.
 use super::memory::DirectMemory;
 use super::moving::retagged;
+use super::node::Station;
 use super::uplink::Uplink;
 use crate::time;
 use alloc::sync::Arc;
@@ -27,6 +28,8 @@ pub enum Outlet {
     Guest(Arc<Port>),
     /// Out of the node.
     Uplink(Arc<Uplink>),
+    /// To the node itself.
+    Node(Arc<Station>),
 }
 
 /// What is plugged into a port.
@@ -119,6 +122,11 @@ impl Network {
         true
     }
 
+    /// The address of the uplink that came first.
+    pub fn first_card(&self) -> Option<Mac> {
+        Some(self.inner.lock().uplinks().next()?.nic().identity().mac)
+    }
+
     /// Whether the network leads where it is to lead.
     pub fn is_up(&self) -> bool {
         self.up.load(Ordering::SeqCst)
@@ -138,8 +146,14 @@ impl Network {
             self.config.name,
             if up { "its uplink is up" } else { "no uplink is up" }
         );
-        let guests: Vec<Arc<Port>> = self.inner.lock().guests().collect();
-        guests.iter().for_each(|guest| guest.link_changed());
+        let outlets: Vec<Outlet> = self.inner.lock().outlets().collect();
+        for outlet in outlets {
+            match outlet {
+                Outlet::Guest(port) => port.link_changed(),
+                Outlet::Node(station) => station.set_link(up),
+                Outlet::Uplink(_) => {}
+            }
+        }
     }
 
     /// Tells the switches outside who is here.
@@ -187,6 +201,9 @@ impl Network {
                         self.waiting.store(true, Ordering::Relaxed);
                         uplink.transmit(frame, headers, tag, done.take())
                     }
+                    Some(Outlet::Node(station)) => {
+                        retagged(frame, tag, |frame| station.receive(frame, headers))
+                    }
                     None => Err(Reason::Gone),
                 };
                 inner = self.inner.lock();
@@ -226,17 +243,14 @@ impl Inner {
         Some(self.plugs.get(id.index())?.as_ref()?.outlet.clone())
     }
 
-    fn guests(&self) -> impl Iterator<Item = Arc<Port>> {
-        self.plugs.iter().flatten().filter_map(|plug| match &plug.outlet {
-            Outlet::Guest(port) => Some(port.clone()),
-            Outlet::Uplink(_) => None,
-        })
+    fn outlets(&self) -> impl Iterator<Item = Outlet> {
+        self.plugs.iter().flatten().map(|plug| plug.outlet.clone())
     }
 
     fn uplinks(&self) -> impl Iterator<Item = Arc<Uplink>> {
-        self.plugs.iter().flatten().filter_map(|plug| match &plug.outlet {
-            Outlet::Uplink(uplink) => Some(uplink.clone()),
-            Outlet::Guest(_) => None,
+        self.outlets().filter_map(|outlet| match outlet {
+            Outlet::Uplink(uplink) => Some(uplink),
+            Outlet::Guest(_) | Outlet::Node(_) => None,
         })
     }
 }

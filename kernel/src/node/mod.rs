@@ -22,7 +22,7 @@ pub fn start(runtime: &'static Runtime) {
     for problem in &parsed.problems {
         log::error!("{problem}");
     }
-    network::start(&parsed.config.networks);
+    network::start(runtime, &parsed.config.networks, &parsed.config.node);
     devices::start(runtime);
     let vms = vm::start(runtime, &parsed.config.vms);
     console::start(runtime, ThisNode::new(parsed.config, vms));

@@ -16,11 +16,11 @@ use core::cell::Cell;
 use core::net::IpAddr;
 use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
-use mgmt::config::{Config, OnIdle};
+use mgmt::config::{Config, NodeAddress, OnIdle};
 use mgmt::shell::node::{
-    AddressInfo, CaptureFilter, CapturedFrame, CpuInfo, DiskInfo, Echo, Ending, Haste, LogEntry, LogLevel,
-    MemoryInfo, Mirror, NetworkInfo, NicInfo, Node, NodeError, NodeInfo, PciInfo, Terminal, VcpuState,
-    VmAction, VmInfo, VmSummary,
+    CaptureFilter, CapturedFrame, CpuInfo, DiskInfo, Echo, Ending, Haste, LogEntry, LogLevel, MemoryInfo,
+    Mirror, NetworkInfo, NicInfo, Node, NodeError, NodeInfo, PciInfo, Terminal, VcpuState, VmAction, VmInfo,
+    VmSummary,
 };
 
 /// Keys that wait for a VM to take them, at most: a paste.
@@ -149,7 +149,7 @@ impl Node for ThisNode {
             memory_total: memory::ram_bytes(),
             memory_free: HEAP.usage().free,
             uptime: Duration::from_nanos(time::now().0),
-            address: AddressInfo::default(),
+            address: network::address_info(&self.config.node),
         }
     }
 
@@ -290,12 +290,23 @@ impl Node for ThisNode {
     }
 
     fn ping(&mut self, to: IpAddr) -> Result<u64, NodeError> {
-        let why = "the node has no address".into();
-        Err(NodeError::NotPossible { what: format!("ping {to}"), why })
+        let refused = |why: String| NodeError::NotPossible { what: format!("ping {to}"), why };
+        let Some(station) = network::station() else {
+            return Err(refused(no_station(&self.config).into()));
+        };
+        station.ping(to).map_err(|why| refused(why.to_string()))
     }
 
-    fn echo(&mut self, _: u64) -> Echo {
-        Echo::Waiting
+    fn echo(&mut self, number: u64) -> Echo {
+        network::station().map_or(Echo::Waiting, |station| station.echo(number))
+    }
+}
+
+/// Why the node can't speak for itself.
+fn no_station(config: &Config) -> &'static str {
+    match config.node.address {
+        NodeAddress::None => "the node has no address; address in [node] of purevisor.toml gives it one",
+        _ => "none of the cards that are its network's uplink works yet; 'nic list' shows those that do",
     }
 }
 

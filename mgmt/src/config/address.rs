@@ -13,7 +13,7 @@ use super::section::Section;
 use super::value::{self, Read};
 
 /// Most addresses of the node, and most DNS servers that it asks.
-pub const MAX_ADDRESSES: usize = 8;
+pub const MAX_ADDRESSES: usize = 7;
 
 /// The node's own addresses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -17,6 +17,8 @@ pub struct Node {
     pub address: NodeAddress,
     /// The network that its addresses are on; some if it has any. Default: the first that has an uplink.
     pub network: Option<String>,
+    /// Whether it serves TCP's echo port (RFC 862).
+    pub echo: bool,
 }
 
 /// What the node does when the last VM has stopped.
@@ -30,7 +32,13 @@ pub enum OnIdle {
 
 impl Default for Node {
     fn default() -> Self {
-        Self { name: "node".to_string(), on_idle: OnIdle::Stay, address: NodeAddress::None, network: None }
+        Self {
+            name: "node".to_string(),
+            on_idle: OnIdle::Stay,
+            address: NodeAddress::None,
+            network: None,
+            echo: false,
+        }
     }
 }
 
@@ -43,7 +51,13 @@ impl Node {
             on_idle: section.optional("on_idle", value::word(&words)).unwrap_or(default.on_idle),
             address: NodeAddress::read(&mut section),
             network: section.optional("network", value::name),
+            echo: section.optional("echo", value::boolean).unwrap_or(default.echo),
         };
+        if node.echo && node.address == NodeAddress::None {
+            section.conflict(
+                "echo = true without an address; allowed: with one such as address = \"dhcp\"".to_string(),
+            );
+        }
         section.finish();
         node
     }

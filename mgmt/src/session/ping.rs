@@ -90,11 +90,10 @@ impl Ping {
                     tell(
                         text,
                         format_args!(
-                            "{} bytes from {}: number {}, TTL {}, {}",
+                            "{} bytes from {}: number {}, {}",
                             reply.bytes,
                             reply.from,
                             request.sequence,
-                            reply.time_to_live,
                             Millis(reply.time)
                         ),
                     );

@@ -50,6 +50,7 @@ mod loader;
 mod machines;
 mod memory;
 mod networks;
+mod node_address;
 mod scsi;
 mod shares;
 mod without_vms;

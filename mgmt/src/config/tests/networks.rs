@@ -320,6 +320,15 @@ fn the_nodes_address_is_given_by_dhcp_or_written_here() {
 }
 
 #[test]
+fn the_echo_service_needs_an_address() {
+    let parsed = parse(&node("address = \"dhcp\"\necho = true"));
+    assert_eq!((parsed.problems.len(), parsed.config.node.echo), (0, true));
+    let parsed = parse(&node("echo = true"));
+    let problem = parsed.problems[0].to_string();
+    assert!(problem.contains("echo = true without an address; allowed: with one such as"), "{problem}");
+}
+
+#[test]
 fn a_wrong_address_is_told_once_and_gives_none() {
     let allowed = "allowed: \"none\", \"dhcp\", or an address and its prefix length, such as \"10.0.2.15/24\", or a list of \
                    such";

@@ -230,8 +230,6 @@ pub struct PingReply {
     pub from: IpAddr,
     /// Bytes of the ICMP message.
     pub bytes: usize,
-    /// Time to live, or hop limit, with which it came.
-    pub time_to_live: u8,
     /// From the request's sending to the reply's arrival.
     pub time: Duration,
 }
