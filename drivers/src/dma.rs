@@ -4,6 +4,7 @@
 use crate::Kernel;
 use alloc::sync::Arc;
 use mm::addr::{Hpa, PAGE};
+use mm::shared;
 
 /// Zeroed, physically contiguous pages that a device reads and writes. Every access is volatile and checked
 /// against the memory's bounds; an index that a device has said can't reach beyond.
@@ -104,54 +105,38 @@ impl DmaMemory {
         }
     }
 
-    /// Copies bytes out, by words where it can.
+    /// Copies bytes out.
     ///
     /// # Panics
     /// Where they are not within the memory.
+    #[inline]
     pub fn copy_out(&self, offset: usize, into: &mut [u8]) {
-        let (first, rest) = into.split_at_mut(before_word(offset).min(into.len()));
-        let (words, last) = rest.as_chunks_mut::<8>();
-        let mut at = offset;
-        for byte in first {
-            *byte = self.read(at);
-            at += 1;
-        }
-        for word in words {
-            *word = self.read::<u64>(at).to_le_bytes();
-            at += 8;
-        }
-        for byte in last {
-            *byte = self.read(at);
-            at += 1;
-        }
+        let from = self.range(offset, into.len());
+        // SAFETY: within the pages, as just checked; the slice is the caller's alone.
+        unsafe { shared::copy(from, into.as_mut_ptr(), into.len()) };
     }
 
-    /// Copies bytes in, by words where it can.
+    /// Copies bytes in.
     ///
     /// # Panics
     /// Where they are not within the memory.
+    #[inline]
     pub fn copy_in(&self, offset: usize, from: &[u8]) {
-        let (first, rest) = from.split_at(before_word(offset).min(from.len()));
-        let (words, last) = rest.as_chunks::<8>();
-        let mut at = offset;
-        for byte in first {
-            self.write(at, *byte);
-            at += 1;
-        }
-        for word in words {
-            self.write(at, u64::from_le_bytes(*word));
-            at += 8;
-        }
-        for byte in last {
-            self.write(at, *byte);
-            at += 1;
-        }
+        let to = self.range(offset, from.len());
+        // SAFETY: as in `copy_out`.
+        unsafe { shared::copy(from.as_ptr(), to, from.len()) };
     }
-}
 
-/// Bytes from an offset to the next multiple of 8.
-fn before_word(offset: usize) -> usize {
-    offset.next_multiple_of(8) - offset
+    #[inline]
+    fn range(&self, offset: usize, len: usize) -> *mut u8 {
+        assert!(
+            offset <= self.bytes && self.bytes - offset >= len,
+            "{len} bytes at {offset:#x} of {:#x} bytes of DMA memory",
+            self.bytes
+        );
+        // SAFETY: within the pages or at their end, as just checked.
+        unsafe { self.pointer.add(offset) }
+    }
 }
 
 impl Drop for DmaMemory {

@@ -8,6 +8,7 @@
 //! | [`slab`] | small objects cut from frames |
 //! | [`heap`] | the two put together: the kernel's `#[global_allocator]` and its source of frames |
 //! | [`paging`] | page tables, one mapper for all formats |
+//! | [`shared`] | copies of memory that others change meanwhile |
 //!
 //! The kernel declares one [`Heap`], gives it the memory map's usable regions once, and from then on `Box`
 //! and `Vec` work, on every CPU. Requests of up to 2 KiB are served by the CPU's own magazines without a
@@ -36,6 +37,7 @@ pub mod paging;
 #[cfg(test)]
 mod random;
 mod segment;
+pub mod shared;
 pub mod slab;
 
 pub use addr::{Gpa, Gva, HUGE_PAGE, Hpa, Hva, LARGE_PAGE, PAGE};

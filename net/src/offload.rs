@@ -21,6 +21,11 @@ const SEGMENTS: usize = 64;
 /// Bytes summed at once.
 const SUMMED: usize = 256;
 
+/// Copies a frame's bytes from `at` on, which it has.
+pub fn read(frame: &Frame<'_>, memory: &impl Memory, at: usize, into: &mut [u8]) {
+    Source { frame, memory }.read(at, into);
+}
+
 /// Does what is left to be done to `frame`, whose headers these are, and hands what comes of it to `each`: frames to which
 /// nothing is left to be done. `false`, and nothing more comes, for what can't be: more pieces of memory than there is room
 /// for, or a frame to be cut whose headers are not TCP's.

@@ -4,7 +4,7 @@ use super::{all, nics};
 use crate::time;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use mgmt::shell::node::{NetworkInfo, NicInfo, PortInfo, Traffic};
+use mgmt::shell::node::{Mirror, NetworkInfo, NicInfo, PortInfo, Traffic};
 use net::switch::{PortId, PortKind, Reason};
 
 /// All cards, by name.
@@ -35,7 +35,6 @@ pub fn networks() -> Vec<NetworkInfo> {
 impl Network {
     fn info(&self) -> NetworkInfo {
         let inner = self.inner.lock();
-        let owner = |id: PortId| Some(inner.plugs.get(id.index())?.as_ref()?.owner.to_string());
         let config = &self.config;
         let ports = inner.plugs.iter().enumerate().filter_map(|(index, plug)| {
             let (id, plug) = (PortId::new(index)?, plug.as_ref()?);
@@ -55,17 +54,22 @@ impl Network {
                 limit: plug.config.send_limit.map(|rate| rate.per_second * 8),
             })
         });
+        let owner_at = |id: PortId| Some(inner.plugs.get(id.index())?.as_ref()?.owner.clone());
+        let mirror = inner.switch.ports().into_iter().find_map(|to| {
+            let from = inner.switch.mirrored_by(to).into_iter().next()?;
+            Some(Mirror { from: owner_at(from)?, to: owner_at(to)? })
+        });
         NetworkInfo {
             name: config.name.clone(),
             uplinks: config.uplinks.clone(),
-            active: inner.switch.active_uplink().and_then(owner),
+            active: inner.switch.active_uplink().and_then(owner_at).map(|owner| owner.to_string()),
             vlan: config.vlan,
             mtu: config.mtu,
             ports: ports.collect(),
             learned: inner.switch.learned(time::now().0).count(),
             learned_most: inner.switch.capacity(),
-            mirror: None,
-            capture: None,
+            mirror,
+            capture: self.capture_info(),
         }
     }
 }

@@ -10,7 +10,7 @@
 //! - `guest`: a VM's card; `uplink`: a card of the machine, for all networks that use it.
 //! - `moving`: tags that differ from port to port; `memory`: frames' memory, read by the CPU.
 //! - `node`: the node itself, with its own IP.
-//! - `info`: what an operator sees.
+//! - `capture`: frames that an operator wants to see; `info`: all else that he sees.
 //!
 //! A frame is carried by whoever has it: the vCPU whose guest has sent it, in its exit, or the task of a card's queue.
 //! Nothing waits in between. From guest to guest it is copied once, from the memory of one to that of the other; from guest
@@ -18,6 +18,7 @@
 //!
 //! Locks: that of a network is held while its switch decides, and never while a frame is moved. A guest's receive queue is
 //! locked while a transmit queue is, never the other way round.
+mod capture;
 mod guest;
 mod info;
 mod memory;

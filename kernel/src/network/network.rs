@@ -1,14 +1,17 @@
 //! A network: its switch decides who gets a frame, and here frames are moved.
+use super::capture::Captured;
 use super::memory::DirectMemory;
 use super::moving::retagged;
 use super::node::Station;
 use super::uplink::Uplink;
 use crate::time;
+use alloc::format;
+use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering};
 use mgmt::config::NetworkConfig;
-use mgmt::shell::node::PortOwner;
+use mgmt::shell::node::{Mirror, PortOwner};
 use net::frame::{Headers, Mac, Tag};
 use net::nic::{Done, Frame, Offload};
 use net::switch::{PortConfig, PortError, PortId, PortKind, Ports, Reason, Switch, SwitchConfig, Verdict};
@@ -54,6 +57,7 @@ pub struct Network {
     up: AtomicBool,
     /// An uplink has frames that were not started.
     waiting: AtomicBool,
+    pub(super) captured: Captured,
 }
 
 impl Network {
@@ -65,6 +69,7 @@ impl Network {
             config,
             inner: Mutex::new(Inner { switch, plugs: Vec::new() }),
             waiting: AtomicBool::new(false),
+            captured: Captured::default(),
         })
     }
 
@@ -173,6 +178,29 @@ impl Network {
         }
     }
 
+    /// Copies what passes at the port of `from` to that of `to` from now on, and nothing else; `None`: nothing.
+    ///
+    /// # Errors
+    /// One of them is not there, or can't be mirrored to.
+    pub fn mirror(&self, mirror: Option<&Mirror>) -> Result<(), String> {
+        let mut inner = self.inner.lock();
+        let port = |owner: &PortOwner| {
+            let at = |plug: &Option<Plug>| plug.as_ref().is_some_and(|plug| plug.owner == *owner);
+            let found = inner.plugs.iter().position(at).and_then(PortId::new);
+            found.ok_or_else(|| format!("there is no port {owner}"))
+        };
+        let wanted = match mirror {
+            Some(Mirror { from, to }) => Some((port(from)?, port(to)?)),
+            None => None,
+        };
+        for to in inner.switch.ports() {
+            let from =
+                wanted.filter(|(_, wanted)| *wanted == to).map_or(Ports::EMPTY, |(from, _)| Ports::of(from));
+            inner.switch.mirror(from, to).map_err(|why| why.to_string())?;
+        }
+        Ok(())
+    }
+
     /// What came from a port is no frame.
     pub fn malformed(&self, id: PortId, bytes: usize) {
         self.inner.lock().switch.malformed(id, bytes);
@@ -180,6 +208,7 @@ impl Network {
 
     /// Moves a frame that came from a port to whoever is to get it. `done` is told when its memory is not used any more.
     pub fn carry(&self, from: PortId, frame: &Frame<'_>, headers: &Headers, mut done: Option<Done>) {
+        self.captured.look_at(frame, headers);
         let bytes = frame.bytes();
         let pieces = match frame.offload.segmentation {
             Some(how) => {

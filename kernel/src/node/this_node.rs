@@ -5,12 +5,14 @@ use crate::cpu::percpu::{self, PerCpu};
 use crate::cpu::registers::cpuid;
 use crate::devices::{self, disks};
 use crate::memory::{self, HEAP};
+use crate::network::Network;
 use crate::time::{self, Nanos};
 use crate::vm::{self, Vms};
 use crate::{machine, network, power};
 use alloc::collections::VecDeque;
 use alloc::format;
 use alloc::string::{String, ToString};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::cell::Cell;
 use core::net::IpAddr;
@@ -18,10 +20,10 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
 use mgmt::config::{Config, NodeAddress, OnIdle};
 use mgmt::shell::node::{
-    CaptureFilter, CapturedFrame, CpuInfo, DiskInfo, Echo, Ending, Haste, LogEntry, LogLevel, MemoryInfo,
-    Mirror, NetworkInfo, NicInfo, Node, NodeError, NodeInfo, PciInfo, Terminal, VcpuState, VmAction, VmInfo,
-    VmSummary,
+    CpuInfo, DiskInfo, Echo, Ending, Haste, LogEntry, LogLevel, MemoryInfo, Mirror, NetworkInfo, NicInfo,
+    Node, NodeError, NodeInfo, PciInfo, Terminal, VcpuState, VmAction, VmInfo, VmSummary,
 };
+use net::capture::Filter;
 
 /// Keys that wait for a VM to take them, at most: a paste.
 const MOST_UNTYPED: usize = 4096;
@@ -273,20 +275,24 @@ impl Node for ThisNode {
         network::network_infos()
     }
 
-    fn start_capture(&mut self, network: &str, _: CaptureFilter, _: usize) -> Result<(), NodeError> {
-        Err(no_network(network))
+    fn start_capture(&mut self, network: &str, filter: Filter, most: usize) -> Result<(), NodeError> {
+        let what = || format!("capture frames of {network}");
+        let started = the_network(network)?.start_capture(filter, most);
+        started.map_err(|why| NodeError::NotPossible { what: what(), why: why.to_string() })
     }
 
     fn stop_capture(&mut self, network: &str) -> Result<usize, NodeError> {
-        Err(no_network(network))
+        the_network(network)?.stop_capture().ok_or_else(|| no_capture(network))
     }
 
-    fn captured(&self, network: &str) -> Result<Vec<CapturedFrame>, NodeError> {
-        Err(no_network(network))
+    fn captured(&self, network: &str) -> Result<Vec<u8>, NodeError> {
+        the_network(network)?.captured().ok_or_else(|| no_capture(network))
     }
 
-    fn mirror(&mut self, network: &str, _: Option<Mirror>) -> Result<(), NodeError> {
-        Err(no_network(network))
+    fn mirror(&mut self, network: &str, mirror: Option<Mirror>) -> Result<(), NodeError> {
+        let what = || format!("mirror a port of {network}");
+        let mirrored = the_network(network)?.mirror(mirror.as_ref());
+        mirrored.map_err(|why| NodeError::NotPossible { what: what(), why })
     }
 
     fn ping(&mut self, to: IpAddr) -> Result<u64, NodeError> {
@@ -310,8 +316,15 @@ fn no_station(config: &Config) -> &'static str {
     }
 }
 
-fn no_network(name: &str) -> NodeError {
-    NodeError::NotPossible { what: format!("use network {name}"), why: "this node has no networks".into() }
+fn the_network(name: &str) -> Result<&'static Arc<Network>, NodeError> {
+    let why = || "there is no such network; 'net list' shows those that there are".into();
+    network::get(name)
+        .ok_or_else(|| NodeError::NotPossible { what: format!("use network {name}"), why: why() })
+}
+
+fn no_capture(network: &str) -> NodeError {
+    let why = format!("nothing was captured there; 'net capture {network}' begins");
+    NodeError::NotPossible { what: format!("show frames of {network}"), why }
 }
 
 fn level(of_log_crate: u8) -> LogLevel {

@@ -1,14 +1,16 @@
 //! `net capture`: frames of a network, kept and shown.
 
 use alloc::format;
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 
+use net::capture::{Filter, FilterError, records};
+
 use super::arguments::Given;
 use super::command::{Failure, Next};
-use super::node::{CaptureFilter, CaptureProtocol, Node};
-use super::{frame, pcap, quoted};
+use super::node::Node;
+use super::{base64, frame, on_one_line, quoted};
 use crate::nearest::nearest;
 
 /// What `help` says beside the command's line.
@@ -16,7 +18,8 @@ pub(super) const MORE: &str = "\
 net capture NAME                          keeps the next 100 frames
 net capture NAME tcp host 10.0.0.5 port 80 count 1000
                                           those alone that meet all this: arp, ip, ip6, icmp,
-                                          tcp, udp, host ADDRESS, mac MAC, port N
+                                          tcp, udp, host ADDRESS, port N, vlan N; 'not' before
+                                          one turns it round; an address is one of IP or a MAC
 net capture NAME stop                     keeps no more
 net capture NAME show                     shows them, a line for each
 net capture NAME show pcap                prints them as a pcap file in base64 ('base64 -d')";
@@ -26,9 +29,6 @@ const FRAMES: usize = 100;
 
 /// Most frames that are kept: with [`CAPTURED_BYTES`](super::node::CAPTURED_BYTES) of each they are 1.5 MB.
 const MOST_FRAMES: usize = 1000;
-
-/// Words with a value behind them.
-const WITH_VALUE: [&str; 4] = ["host", "mac", "port", "count"];
 
 /// `net capture NAME [FILTER] [count N]`, `net capture NAME stop`, `net capture NAME show [pcap]`.
 pub(super) fn capture(
@@ -43,15 +43,15 @@ pub(super) fn capture(
             writeln!(out, "{kept} frames of {network} are kept; 'net capture {network} show' shows them.")?;
         }
         ["show"] => {
-            let frames = node.captured(network)?;
-            for frame in &frames {
-                writeln!(out, "{}", frame::line(frame))?;
+            let file = node.captured(network)?;
+            for record in records(&file) {
+                writeln!(out, "{}", frame::line(&record))?;
             }
-            if frames.is_empty() {
+            if records(&file).next().is_none() {
                 writeln!(out, "No frames of {network} yet.")?;
             }
         }
-        ["show", "pcap"] => pcap::base64(&pcap::file(&node.captured(network)?), out)?,
+        ["show", "pcap"] => base64::write(&node.captured(network)?, out)?,
         [verb @ ("stop" | "show"), surplus, ..] => {
             writeln!(
                 out,
@@ -61,10 +61,11 @@ pub(super) fn capture(
         }
         words => match wanted(words) {
             Ok((filter, most)) => {
+                let what = filter.to_string();
                 node.start_capture(network, filter, most)?;
                 writeln!(
                     out,
-                    "The next {most} frames of {network} are kept: {filter}. 'net capture {network} show' shows them."
+                    "The next {most} frames of {network} are kept: {what}. 'net capture {network} show' shows them."
                 )?;
             }
             Err(wrong) => writeln!(out, "{wrong}; 'help net capture' shows how it is written")?,
@@ -74,64 +75,47 @@ pub(super) fn capture(
 }
 
 /// What these words want, and how many of that. On failure: what is wrong.
-pub(super) fn wanted(words: &[&str]) -> Result<(CaptureFilter, usize), String> {
-    let mut filter = CaptureFilter::default();
-    let mut most = None;
-    let mut rest = words;
-    while let [word, after @ ..] = rest {
-        rest = after;
-        let twice = || format!("{word} is given twice");
-        let protocol = CaptureProtocol::WORDS.iter().find(|(name, _)| name == word);
-        if let Some((name, protocol)) = protocol {
-            if filter.protocol.replace(*protocol).is_some() {
-                return Err(format!("{name} is a second protocol; a frame has one"));
-            }
-            continue;
-        }
-        if !WITH_VALUE.contains(word) {
-            // What stands alone is meant by what stands alone.
-            let alone = ["stop", "show"].into_iter().filter(|_| words.len() == 1);
-            return Err(match nearest(word, filters().chain(alone)) {
-                Some(meant) => format!("{} means nothing here; did you mean {meant}?", quoted(word)),
-                None => format!("{} means nothing here", quoted(word)),
-            });
-        }
-        let [value, after @ ..] = rest else { return Err(format!("{word} needs a value behind it")) };
-        rest = after;
-        let wrong = |what: &str| format!("{word} {} is {what}", quoted(value));
-        let had = match *word {
-            "host" => filter.host.replace(value.parse().map_err(|_| wrong("no IP address"))?).is_some(),
-            "mac" => filter.mac.replace(value.parse().map_err(|_| wrong("no MAC address"))?).is_some(),
-            "port" => filter.port.replace(value.parse().map_err(|_| wrong("no port"))?).is_some(),
-            _ => {
-                let count = value.parse().ok().filter(|count| (1..=MOST_FRAMES).contains(count));
-                let count = count.ok_or_else(|| wrong(&format!("no number from 1 to {MOST_FRAMES}")))?;
-                most.replace(count).is_some()
-            }
-        };
-        if had {
-            return Err(twice());
+pub(super) fn wanted(words: &[&str]) -> Result<(Filter, usize), String> {
+    let mut words = words.to_vec();
+    let mut most = FRAMES;
+    if let Some(at) = words.iter().position(|word| *word == "count") {
+        let Some(value) = words.get(at + 1) else { return Err("count needs a number behind it".into()) };
+        let count = value.parse().ok().filter(|count| (1..=MOST_FRAMES).contains(count));
+        let wrong = || format!("count {} is no number from 1 to {MOST_FRAMES}", quoted(value));
+        most = count.ok_or_else(wrong)?;
+        words.drain(at..at + 2);
+        if words.contains(&"count") {
+            return Err("count is given twice".into());
         }
     }
-    Ok((filter, most.unwrap_or(FRAMES)))
+    let filter = Filter::parse(&words.join(" ")).map_err(|error| match &error {
+        FilterError::Unknown(word) => {
+            // What stands alone is meant by what stands alone.
+            let alone = ["stop", "show"].into_iter().filter(|_| words.len() == 1);
+            match nearest(word, beginnings().chain(alone)) {
+                Some(meant) => format!("{} means nothing here; did you mean {meant}?", quoted(word)),
+                None => format!("{} means nothing here", quoted(word)),
+            }
+        }
+        _ => on_one_line(&error.to_string()),
+    })?;
+    Ok((filter, most))
 }
 
-/// The words of a filter.
-fn filters() -> impl Iterator<Item = &'static str> {
-    CaptureProtocol::WORDS.iter().map(|(name, _)| *name).chain(WITH_VALUE)
+/// What a term can begin with.
+fn beginnings() -> impl Iterator<Item = &'static str> {
+    Filter::PROTOCOLS.into_iter().chain(Filter::WITH_VALUE).chain(["count", "not"])
 }
 
 /// The words that can follow `given` behind `net capture NETWORK`.
 pub(super) fn offer(given: &[&str]) -> Vec<&'static str> {
+    let takes_value = |word: &str| Filter::WITH_VALUE.contains(&word) || word == "count";
     match given {
-        [] => filters().chain(["stop", "show"]).collect(),
+        [] => beginnings().chain(["stop", "show"]).collect(),
         ["show"] => ["pcap"].into(),
         ["stop" | "show", ..] => Vec::new(),
-        [.., last] if WITH_VALUE.contains(last) => Vec::new(),
-        _ => {
-            let protocol = CaptureProtocol::WORDS.iter().any(|(name, _)| given.contains(name));
-            let further = |word: &&str| !given.contains(word) && (WITH_VALUE.contains(word) || !protocol);
-            filters().filter(further).collect()
-        }
+        [.., last] if takes_value(last) => Vec::new(),
+        [.., "not"] => beginnings().filter(|word| !["count", "not"].contains(word)).collect(),
+        _ => beginnings().filter(|word| *word != "count" || !given.contains(word)).collect(),
     }
 }

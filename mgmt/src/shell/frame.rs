@@ -3,18 +3,19 @@
 use alloc::format;
 use alloc::string::String;
 use core::net::{IpAddr, SocketAddr};
+use core::time::Duration;
 
+use net::capture::Record;
 use net::frame::{
     ArpOperation, EtherType, Ethernet, Headers, LONGEST, Neighbour, Network, Protocol, TcpFlags, Transport,
 };
 
 use super::human::Moment;
-use super::node::CapturedFrame;
 
 /// `    4.023581    60  52:54:00:00:00:01 > ff:ff:ff:ff:ff:ff  ARP: who has 10.0.0.2? 10.0.0.1 asks`.
-pub(super) fn line(frame: &CapturedFrame) -> String {
+pub(super) fn line(frame: &Record<'_>) -> String {
     let (bytes, length) = (&frame.bytes[..frame.bytes.len().min(frame.length)], frame.length);
-    let begin = format!("{} {length:5}", Moment(frame.time));
+    let begin = format!("{} {length:5}", Moment(Duration::from_nanos(frame.time)));
     let ethernet = match Ethernet::parse(bytes) {
         Ok(ethernet) => ethernet,
         Err(why) => return format!("{begin}  malformed: {why}"),

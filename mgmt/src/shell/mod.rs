@@ -8,6 +8,7 @@
 //! written; no line panics. Not done here: editing ([`mod@crate::line`]), modes ([`crate::session`]).
 
 mod arguments;
+mod base64;
 mod capture;
 mod command;
 mod complete;
@@ -18,7 +19,6 @@ mod machine;
 mod networks;
 mod nics;
 pub mod node;
-mod pcap;
 mod power;
 pub mod table;
 #[cfg(test)]

@@ -12,11 +12,13 @@ use core::net::IpAddr;
 use core::ops::Range;
 use core::time::Duration;
 
+use net::capture::Filter;
+
 use super::human::Size;
 use crate::config::VmConfig;
 pub use network::{
-    AddressInfo, CAPTURED_BYTES, CaptureFilter, CaptureInfo, CaptureProtocol, CapturedFrame, Echo, Mirror,
-    NetworkInfo, NicInfo, PingReply, PortInfo, PortOwner, Traffic,
+    AddressInfo, CAPTURED_BYTES, CaptureInfo, Echo, Mirror, NetworkInfo, NicInfo, PingReply, PortInfo,
+    PortOwner, Traffic,
 };
 
 /// The node, as an operator sees and directs it.
@@ -55,11 +57,12 @@ pub trait Node {
     /// All networks, in the configuration's order.
     fn networks(&self) -> Vec<NetworkInfo>;
     /// From now on keeps the frames of a network that pass the filter, `most` at most, and none of an earlier capture.
-    fn start_capture(&mut self, network: &str, filter: CaptureFilter, most: usize) -> Result<(), NodeError>;
+    fn start_capture(&mut self, network: &str, filter: Filter, most: usize) -> Result<(), NodeError>;
     /// Keeps no further frames. How many are kept, until the next capture of this network.
     fn stop_capture(&mut self, network: &str) -> Result<usize, NodeError>;
-    /// The frames that are kept of a network, oldest first. Also while further ones are being kept.
-    fn captured(&self, network: &str) -> Result<Vec<CapturedFrame>, NodeError>;
+    /// The frames that are kept of a network, as a file of [`net::capture`]. Also while further ones are being kept. Times
+    /// are those since the kernel was entered.
+    fn captured(&self, network: &str) -> Result<Vec<u8>, NodeError>;
     /// Copies what passes at a port of a network to another port from now on, as the only mirror there; `None`: ends it.
     fn mirror(&mut self, network: &str, mirror: Option<Mirror>) -> Result<(), NodeError>;
     /// Sends an ICMP echo request from the node's own address. Its number, for [`Self::echo`].

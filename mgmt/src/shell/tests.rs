@@ -10,6 +10,7 @@ use core::time::Duration;
 use super::node::*;
 use super::*;
 use crate::config::Config;
+use net::capture::Filter;
 
 mod networks;
 
@@ -27,7 +28,7 @@ pub(crate) struct TestNode {
     pub address: AddressInfo,
     pub nics: Vec<NicInfo>,
     pub networks: Vec<NetworkInfo>,
-    pub captured: Vec<CapturedFrame>,
+    pub captured: Vec<u8>,
     /// What comes of each echo request; of further ones nothing does.
     pub echoes: Vec<Echo>,
     pub pings: u64,
@@ -256,17 +257,17 @@ impl Node for TestNode {
         self.networks.clone()
     }
 
-    fn start_capture(&mut self, network: &str, filter: CaptureFilter, most: usize) -> Result<(), NodeError> {
+    fn start_capture(&mut self, network: &str, filter: Filter, most: usize) -> Result<(), NodeError> {
         self.orders.push(format!("capture {network}: {filter}, {most}"));
         Ok(())
     }
 
     fn stop_capture(&mut self, network: &str) -> Result<usize, NodeError> {
         self.orders.push(format!("stop capture {network}"));
-        Ok(self.captured.len())
+        Ok(net::capture::records(&self.captured).count())
     }
 
-    fn captured(&self, _: &str) -> Result<Vec<CapturedFrame>, NodeError> {
+    fn captured(&self, _: &str) -> Result<Vec<u8>, NodeError> {
         Ok(self.captured.clone())
     }
 

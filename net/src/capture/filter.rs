@@ -75,7 +75,38 @@ impl fmt::Display for FilterError {
     }
 }
 
+impl fmt::Display for Filter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return f.write_str("all");
+        }
+        let mut gap = "";
+        for term in &self.0 {
+            write!(f, "{gap}{}{}", if term.not { "not " } else { "" }, term.test)?;
+            gap = " ";
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Test {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())?;
+        match self {
+            Self::Port(number) | Self::Vlan(number) => write!(f, " {number}"),
+            Self::Station(mac) => write!(f, " {mac}"),
+            Self::Host(address) => write!(f, " {address}"),
+            Self::Arp | Self::Ip | Self::Ip6 | Self::Icmp | Self::Tcp | Self::Udp => Ok(()),
+        }
+    }
+}
+
 impl Filter {
+    /// The terms that stand alone.
+    pub const PROTOCOLS: [&str; 6] = ["arp", "ip", "ip6", "icmp", "tcp", "udp"];
+    /// What terms with a value begin with.
+    pub const WITH_VALUE: [&str; 3] = ["port", "vlan", "host"];
+
     /// What the words say. None of them lets all pass.
     ///
     /// # Errors

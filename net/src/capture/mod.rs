@@ -14,11 +14,13 @@
 //!
 //! Not here: who holds the frame's memory, what time it is, and where the file goes.
 mod filter;
+mod record;
 mod ring;
 #[cfg(test)]
 mod tests;
 
 pub use filter::{Filter, FilterError};
+pub use record::{Record, records};
 
 use crate::frame::Headers;
 use crate::nic::Frame;
@@ -96,7 +98,9 @@ impl Capture {
         Ok(Self { ring, snap_length, filter, first: 0, next: 0 })
     }
 
-    /// Records a frame of `length` bytes, at so many nanoseconds since 1970, if it passes the filter; whether it did. One
+    /// Records a frame of `length` bytes, at so many nanoseconds, if it passes the filter; whether it did. Programs that read
+    /// the file take them to be since 1970.
+    /// One
     /// whose headers are malformed has none, and passes only where there is no filter.
     ///
     /// It begins with `beginning`; `rest` copies from what follows: to all of a slice, the bytes from a place on that is

@@ -66,8 +66,18 @@ fn the_node_is_on_the_network_by(card: &str) -> Result<()> {
     node.wait_for(&["network lan: DHCP: 10.0.2.15/24 from 10.0.2.2, gateway 10.0.2.2"])?;
     node.expect("node info", "10.0.2.15/24")?;
     node.expect("net info lan", "52:54:00:12:34:99")?;
+    node.expect("net capture lan show", "nothing was captured there")?;
+    node.expect("net capture lan icmp host 10.0.2.2 count 3", "The next 3 frames")?;
     node.type_text("ping 10.0.2.2 2\r")?;
     node.wait_for(&["2 sent, 2 answered"])?;
+    let frames = node.command("net capture lan show")?;
+    let between = |line: &&str| {
+        line.contains("10.0.2.15 > 10.0.2.2 ICMP") || line.contains("10.0.2.2 > 10.0.2.15 ICMP")
+    };
+    if frames.lines().filter(between).count() != 3 {
+        return Err(Failure::new(format!("these are not three of the ping's four frames:\n{frames}")));
+    }
+    node.expect("net info lan", "has ended: 3 of 3 frames, icmp host 10.0.2.2")?;
     let usernet = r#"{"execute":"human-monitor-command","arguments":{"command-line":"info usernet"}}"#;
     let table = monitor::tell(&socket, usernet)?;
     is_echoed_at(forwarded(table.as_str().unwrap_or_default())?)?;

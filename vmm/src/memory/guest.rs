@@ -2,13 +2,13 @@
 #![allow(unsafe_code)] // Guest memory is reached by volatile copies through raw pointers, here only.
 
 use super::chunks::{Backing, Chunks, Slot};
-use super::copy::{copy, fill_zero, read_unaligned};
 use super::layout::Layout;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
 use mm::addr::{Gpa, Hpa, Hva, LARGE_PAGE};
+use mm::shared::{copy, fill_zero, read_unaligned};
 
 /// An address range that is not, or not wholly, RAM of this guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

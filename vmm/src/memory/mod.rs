@@ -8,7 +8,6 @@
 //! [`chunks`] says who may keep one, and until when.
 pub mod chunks;
 mod code_walk;
-mod copy;
 mod guest;
 mod layout;
 pub mod nested;

@@ -2,7 +2,6 @@
 #![allow(unsafe_code)] // A block of the heap as a host's memory.
 
 use super::chunks::Backing;
-use super::copy::fill_zero;
 use super::guest::GuestMemory;
 use alloc::alloc::{Layout as HeapLayout, alloc_zeroed, dealloc};
 use alloc::collections::BTreeMap;
@@ -10,6 +9,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use mm::addr::{Gpa, Hpa, Hva, LARGE_PAGE};
+use mm::shared::fill_zero;
 use spin::Mutex;
 
 /// Owns the memory behind a [`GuestMemory`].

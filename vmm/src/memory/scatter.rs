@@ -1,12 +1,12 @@
 //! Guest memory as a list of segments that data can be moved to and from without a copy.
 #![allow(unsafe_code)] // copies to and from segments that are checked and made here
 
-use super::copy::copy;
 use super::guest::{GuestMemory, NotRam};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use block::Segment;
 use mm::addr::{Gpa, Hpa};
+use mm::shared::copy;
 
 const NONE: Segment = Segment { address: Hpa::new(0), bytes: 0 };
 

@@ -26,6 +26,7 @@ use crate::memory::DIRECT;
 use crate::{random, time};
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
+use alloc::vec;
 use alloc::vec::Vec;
 use core::future::{Future, poll_fn};
 use core::pin::pin;
@@ -36,7 +37,7 @@ use mgmt::shell::node::{AddressInfo, PortOwner};
 use mm::{Hva, Segment};
 use net::frame::{Headers, LONGEST, Mac};
 use net::nic::{Done, Frame, Offload, Sent};
-use net::offload::{self, Memory};
+use net::offload;
 use net::stack::{Addressing, QUEUE, Stack, StackConfig, StackEvent};
 use net::switch::{PortConfig, PortId, PortKind, Reason, Vlan};
 use ping::Pings;
@@ -168,12 +169,8 @@ impl Station {
     pub fn receive(&self, frame: &Frame<'_>, headers: &Headers) -> Result<(), Reason> {
         let mut result = Ok(());
         let done = offload::finish(frame, headers, &DirectMemory, |piece| {
-            let mut bytes = piece.beginning.to_vec();
-            for segment in piece.rest {
-                let at = bytes.len();
-                bytes.resize(at + segment.bytes as usize, 0);
-                DirectMemory.read(*segment, &mut bytes[at..]);
-            }
+            let mut bytes = vec![0; piece.bytes()];
+            offload::read(piece, &DirectMemory, 0, &mut bytes);
             let mut arrived = self.arrived.lock();
             if arrived.len() < QUEUE {
                 arrived.push_back(bytes);

@@ -6,7 +6,8 @@ use core::fmt;
 use core::net::IpAddr;
 use core::time::Duration;
 
-use net::frame::{Headers, Mac, Network, Protocol, Transport, VlanId};
+use net::capture::Filter;
+use net::frame::{Mac, VlanId};
 use net::nic::{Abilities, Counters, Identity, Link};
 
 /// A network card of the machine.
@@ -105,114 +106,18 @@ pub struct Mirror {
 }
 
 /// A capture of a network's frames.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CaptureInfo {
     /// Frames are still being kept.
     pub running: bool,
-    pub filter: CaptureFilter,
+    pub filter: Filter,
     /// Frames that are kept, and how many that will be at most.
     pub kept: usize,
     pub most: usize,
 }
 
-/// Which frames are kept: those that meet all that is given.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct CaptureFilter {
-    pub protocol: Option<CaptureProtocol>,
-    /// From or to this address; in ARP also what is said or asked of it.
-    pub host: Option<IpAddr>,
-    /// From or to this station.
-    pub mac: Option<Mac>,
-    /// From or to this port of TCP or UDP.
-    pub port: Option<u16>,
-}
-
-/// What a frame carries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CaptureProtocol {
-    Arp,
-    Ipv4,
-    Ipv6,
-    /// Of IPv4 or of IPv6.
-    Icmp,
-    Tcp,
-    Udp,
-}
-
-impl CaptureProtocol {
-    /// Each by the operator's word for it.
-    pub const WORDS: [(&str, Self); 6] = [
-        ("arp", Self::Arp),
-        ("ip", Self::Ipv4),
-        ("ip6", Self::Ipv6),
-        ("icmp", Self::Icmp),
-        ("tcp", Self::Tcp),
-        ("udp", Self::Udp),
-    ];
-}
-
-impl CaptureFilter {
-    /// Whether a frame is kept.
-    pub fn takes(&self, headers: &Headers) -> bool {
-        let (ip, hosts): (_, [IpAddr; 2]) = match headers.network {
-            Network::V4(ip) => (Some(ip.protocol), [ip.source.into(), ip.destination.into()]),
-            Network::V6(ip) => (Some(ip.protocol), [ip.source.into(), ip.destination.into()]),
-            Network::Arp(arp) => (None, [arp.sender_address.into(), arp.target_address.into()]),
-            // A frame without addresses is of no host.
-            Network::Other => (None, [IpAddr::V4(core::net::Ipv4Addr::UNSPECIFIED); 2]),
-        };
-        let protocol = self.protocol.is_none_or(|wanted| match wanted {
-            CaptureProtocol::Arp => matches!(headers.network, Network::Arp(_)),
-            CaptureProtocol::Ipv4 => matches!(headers.network, Network::V4(_)),
-            CaptureProtocol::Ipv6 => matches!(headers.network, Network::V6(_)),
-            CaptureProtocol::Icmp => matches!(ip, Some(Protocol::ICMP | Protocol::ICMPV6)),
-            CaptureProtocol::Tcp => ip == Some(Protocol::TCP),
-            CaptureProtocol::Udp => ip == Some(Protocol::UDP),
-        });
-        let ports = match headers.transport {
-            Transport::Tcp(tcp) => Some([tcp.source, tcp.destination]),
-            Transport::Udp(udp) => Some([udp.source, udp.destination]),
-            Transport::Neighbour(_) | Transport::Fragment | Transport::Other => None,
-        };
-        let stations = [headers.ethernet.source, headers.ethernet.destination];
-        protocol
-            && self.host.is_none_or(|host| hosts.contains(&host))
-            && self.mac.is_none_or(|mac| stations.contains(&mac))
-            && self.port.is_none_or(|port| ports.is_some_and(|ports| ports.contains(&port)))
-    }
-}
-
-impl fmt::Display for CaptureFilter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if *self == Self::default() {
-            return f.write_str("all");
-        }
-        let mut gap = "";
-        let mut word = |f: &mut fmt::Formatter<'_>, text: fmt::Arguments<'_>| {
-            f.write_str(core::mem::replace(&mut gap, " "))?;
-            f.write_fmt(text)
-        };
-        let protocol = CaptureProtocol::WORDS.iter().find(|(_, meaning)| Some(*meaning) == self.protocol);
-        protocol.map_or(Ok(()), |(name, _)| word(f, format_args!("{name}")))?;
-        self.host.map_or(Ok(()), |host| word(f, format_args!("host {host}")))?;
-        self.mac.map_or(Ok(()), |mac| word(f, format_args!("mac {mac}")))?;
-        self.port.map_or(Ok(()), |port| word(f, format_args!("port {port}")))
-    }
-}
-
 /// Most bytes that are kept of a frame: all of one that fits a wire without jumbo frames.
 pub const CAPTURED_BYTES: usize = 1518;
-
-/// A frame that was kept.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CapturedFrame {
-    /// Time since the kernel was entered.
-    pub time: Duration,
-    /// Bytes that it had, without the frame check sequence.
-    pub length: usize,
-    /// Its beginning, [`CAPTURED_BYTES`] of it at most.
-    pub bytes: Vec<u8>,
-}
 
 /// What came of an echo request.
 #[derive(Clone, Debug, PartialEq, Eq)]

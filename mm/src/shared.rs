@@ -1,5 +1,5 @@
-//! Loads, copies and fills of memory that a guest's CPUs and devices change at any time: in assembly, since no Rust access
-//! may meet such memory.
+//! Loads, copies and fills of memory that guests' CPUs and devices change at any time: in assembly, since no Rust access may
+//! meet such memory.
 #![allow(unsafe_code)] // assembly
 
 use core::arch::asm;
@@ -9,7 +9,7 @@ use core::arch::asm;
 /// # Safety
 /// `from` is eight readable bytes.
 #[inline(always)]
-pub(super) unsafe fn read_unaligned(from: *const u64) -> u64 {
+pub unsafe fn read_unaligned(from: *const u64) -> u64 {
     let value;
     // SAFETY: the caller's; assembly, because `read_volatile` demands alignment that x86 does not.
     unsafe {
@@ -18,13 +18,12 @@ pub(super) unsafe fn read_unaligned(from: *const u64) -> u64 {
     value
 }
 
-/// Copies between guest and host memory. Assembly, because one side changes under our hands, which a
-/// Rust copy must not meet.
+/// Copies from or to shared memory.
 ///
 /// # Safety
 /// `from` and `to` are `len` bytes that do not overlap.
 #[inline]
-pub(super) unsafe fn copy(mut from: *const u8, mut to: *mut u8, len: usize) {
+pub unsafe fn copy(mut from: *const u8, mut to: *mut u8, len: usize) {
     let mut tail = len;
     // A string instruction takes longer to begin than these to end.
     while tail >= 8 && len < 64 {
@@ -54,11 +53,11 @@ pub(super) unsafe fn copy(mut from: *const u8, mut to: *mut u8, len: usize) {
     }
 }
 
-/// Zeroes guest memory.
+/// Zeroes shared memory.
 ///
 /// # Safety
 /// `to` is `len` writable bytes.
-pub(super) unsafe fn fill_zero(to: *mut u8, len: usize) {
+pub unsafe fn fill_zero(to: *mut u8, len: usize) {
     // SAFETY: the caller's. The direction flag is clear, by the ABI.
     unsafe {
         asm!("rep stosq", inout("rcx") len / 8 => _, inout("rdi") to => _, in("rax") 0u64,
