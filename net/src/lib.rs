@@ -6,6 +6,7 @@
 //!  Nic: e1000, virtio ─┘                                └─ Nic::transmit
 //! ```
 //!
+//! - [`backlog`]: what waits for room, by who has sent it.
 //! - [`flow`]: which frames belong together.
 //! - [`frame`]: what the headers of a frame say, checked, and how they are made.
 //! - [`nic`]: what a network card is to everyone above its driver, and in which form a frame travels.
@@ -21,6 +22,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod backlog;
 pub mod capture;
 pub mod flow;
 pub mod frame;

@@ -8,16 +8,17 @@
 //!
 //! - `network`: a network: the switch, what is plugged into it, and how frames are moved.
 //! - `guest`: a VM's card; `uplink`: a card of the machine, for all networks that use it.
+//! - `waiting`: frames that wait for room, in a guest's ring or in a card's.
 //! - `moving`: tags that differ from port to port; `memory`: frames' memory, read by the CPU.
 //! - `node`: the node itself, with its own IP.
 //! - `capture`: frames that an operator wants to see; `info`: all else that he sees.
 //!
-//! A frame is carried by whoever has it: the vCPU whose guest has sent it, in its exit, or the task of a card's queue.
-//! Nothing waits in between. From guest to guest it is copied once, from the memory of one to that of the other; from guest
-//! to card not at all but its headers; from card to guest once.
+//! A frame is carried by whoever has it: the vCPU whose guest has sent it, in its exit, or the task of a card's queue. From
+//! guest to guest it is copied once, from the memory of one to that of the other; from guest to card not at all but its
+//! headers; from card to guest once. Where there is no room it waits (`waiting`).
 //!
-//! Locks: that of a network is held while its switch decides, and never while a frame is moved. A guest's receive queue is
-//! locked while a transmit queue is, never the other way round.
+//! Locks: that of a network is held while its switch decides, and never while a frame is moved; that of frames that wait
+//! never while one is. A guest's receive queue is locked while a transmit queue is, never the other way round.
 mod capture;
 mod guest;
 mod info;
@@ -27,6 +28,7 @@ mod moving;
 mod network;
 mod node;
 mod uplink;
+mod waiting;
 
 pub use guest::GuestWire;
 pub use info::{networks as network_infos, nics as nic_infos};
@@ -57,6 +59,7 @@ pub fn start(runtime: &'static Runtime, configs: &[NetworkConfig], node: &NodeCo
         Network::new(config.clone(), [half(0), half(8)])
     };
     NETWORKS.call_once(|| configs.iter().map(make).collect());
+    runtime.executor.spawn("frames that wait", waiting::watch(runtime.timers.clone()));
     node::start(runtime, node);
 }
 

@@ -1,23 +1,22 @@
 //! A network: its switch decides who gets a frame, and here frames are moved.
 use super::capture::Captured;
-use super::memory::DirectMemory;
+use super::guest::Guest;
 use super::moving::retagged;
 use super::node::Station;
 use super::uplink::Uplink;
+use super::waiting::{Passage, Source};
 use crate::time;
 use alloc::format;
 use alloc::string::{String, ToString};
-use alloc::sync::Arc;
+use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering};
 use mgmt::config::NetworkConfig;
 use mgmt::shell::node::{Mirror, PortOwner};
-use net::frame::{Headers, Mac, Tag};
+use net::frame::{Headers, Mac};
 use net::nic::{Done, Frame, Offload};
 use net::switch::{PortConfig, PortError, PortId, PortKind, Ports, Reason, Switch, SwitchConfig, Verdict};
-use net::{flow, offload};
 use spin::Mutex;
-use vmm::virtio::net::{Delivery, Port};
 
 /// Addresses that a switch learns.
 const ADDRESSES: usize = 1024;
@@ -28,11 +27,20 @@ const AGING: u64 = 300_000_000_000;
 #[derive(Clone)]
 pub enum Outlet {
     /// To a VM.
-    Guest(Arc<Port>),
+    Guest(Arc<Guest>),
     /// Out of the node.
     Uplink(Arc<Uplink>),
     /// To the node itself.
     Node(Arc<Station>),
+}
+
+/// What became of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// It is there.
+    Done,
+    /// It waits, and is accounted for later.
+    Waits,
 }
 
 /// What is plugged into a port.
@@ -50,6 +58,7 @@ pub(super) struct Inner {
 
 /// A network of the node.
 pub struct Network {
+    myself: Weak<Self>,
     /// As `purevisor.toml` has it.
     pub config: NetworkConfig,
     pub(super) inner: Mutex<Inner>,
@@ -64,7 +73,8 @@ impl Network {
     /// One without ports.
     pub fn new(config: NetworkConfig, seed: [u64; 2]) -> Arc<Self> {
         let switch = Switch::new(SwitchConfig { addresses: ADDRESSES, aging: AGING, seed });
-        Arc::new(Self {
+        Arc::new_cyclic(|myself| Self {
+            myself: myself.clone(),
             up: AtomicBool::new(config.uplinks.is_empty()),
             config,
             inner: Mutex::new(Inner { switch, plugs: Vec::new() }),
@@ -154,7 +164,7 @@ impl Network {
         let outlets: Vec<Outlet> = self.inner.lock().outlets().collect();
         for outlet in outlets {
             match outlet {
-                Outlet::Guest(port) => port.link_changed(),
+                Outlet::Guest(guest) => guest.port.link_changed(),
                 Outlet::Node(station) => station.set_link(up),
                 Outlet::Uplink(_) => {}
             }
@@ -172,7 +182,7 @@ impl Network {
             let frame = Frame { beginning: &bytes, rest: &[], offload: Offload::default() };
             if let Some(Outlet::Uplink(uplink)) = outlet {
                 // Lost is lost: the first frame of the guest's own does the same.
-                let _ = uplink.send(&frame, None);
+                let _ = uplink.send(&frame, &mut None);
                 uplink.start();
             }
         }
@@ -224,20 +234,24 @@ impl Network {
             while let Some((id, outlet)) = inner.next(&mut left) {
                 drop(inner);
                 let tag = forward.tag_at(id);
+                let passage = Passage { network: self, from, to: id, frame, headers, tag };
+                // The last of them may take as long as it wants.
+                let done = if left.is_empty() { &mut done } else { &mut None };
                 let result = match &outlet {
-                    Some(Outlet::Guest(port)) => to_guest(port, frame, headers, tag),
+                    Some(Outlet::Guest(guest)) => guest.take(&passage, done),
                     Some(Outlet::Uplink(uplink)) => {
                         self.waiting.store(true, Ordering::Relaxed);
-                        uplink.transmit(frame, headers, tag, done.take())
+                        uplink.take(&passage, done)
                     }
                     Some(Outlet::Node(station)) => {
-                        retagged(frame, tag, |frame| station.receive(frame, headers))
+                        retagged(frame, tag, |frame| station.receive(frame, headers)).map(|()| Taken::Done)
                     }
                     None => Err(Reason::Gone),
                 };
                 inner = self.inner.lock();
                 match result {
-                    Ok(()) => inner.switch.delivered(id, bytes),
+                    Ok(Taken::Done) => inner.switch.delivered(id, bytes),
+                    Ok(Taken::Waits) => {}
                     Err(reason) => inner.switch.refused(id, reason),
                 }
             }
@@ -245,6 +259,46 @@ impl Network {
         drop(inner);
         if let Some(done) = done {
             done.sent();
+        }
+    }
+
+    /// A frame that has waited was delivered or dropped.
+    pub(super) fn account(&self, to: PortId, bytes: usize, result: Result<(), Reason>) {
+        let mut inner = self.inner.lock();
+        match result {
+            Ok(()) => inner.switch.delivered(to, bytes),
+            Err(reason) => inner.switch.refused(to, reason),
+        }
+    }
+
+    /// Who is at a port, among all networks.
+    pub(super) fn source(&self, from: PortId) -> Source {
+        (core::ptr::from_ref(self).addr(), from)
+    }
+
+    pub(super) fn weak(&self) -> Weak<Self> {
+        self.myself.clone()
+    }
+
+    /// All guests that are plugged in.
+    pub(super) fn guests(&self) -> Vec<Arc<Guest>> {
+        let guest = |outlet| match outlet {
+            Outlet::Guest(guest) => Some(guest),
+            Outlet::Uplink(_) | Outlet::Node(_) => None,
+        };
+        self.inner.lock().outlets().filter_map(guest).collect()
+    }
+
+    /// Drops frames from this port that wait anywhere: who has sent them is about to go.
+    pub(super) fn forget(&self, from: PortId) {
+        let source = self.source(from);
+        let outlets: Vec<Outlet> = self.inner.lock().outlets().collect();
+        for outlet in outlets {
+            match outlet {
+                Outlet::Guest(guest) => guest.waiting.forget(source),
+                Outlet::Uplink(uplink) => uplink.forget(source),
+                Outlet::Node(_) => {}
+            }
         }
     }
 
@@ -282,27 +336,4 @@ impl Inner {
             Outlet::Guest(_) | Outlet::Node(_) => None,
         })
     }
-}
-
-/// Copies a frame to a guest, with this tag, after doing what its driver leaves to others.
-fn to_guest(port: &Port, frame: &Frame<'_>, headers: &Headers, tag: Option<Tag>) -> Result<(), Reason> {
-    let flow = flow::of(headers);
-    let vlan = tag.and_then(|tag| tag.vlan()).map(|vlan| vlan.number());
-    let give = |frame: &Frame<'_>| match retagged(frame, tag, |frame| port.receive(frame, flow, vlan)) {
-        // It is there, and wants no such frame: a card's filter, no loss.
-        Delivery::Done | Delivery::Unwanted => Ok(()),
-        Delivery::Unable => Err(Reason::Gone),
-        Delivery::NoRoom => Err(Reason::NoRoom),
-    };
-    if port.abilities().suffice(frame) {
-        return give(frame);
-    }
-    let mut result = Ok(());
-    let done = offload::finish(frame, headers, &DirectMemory, |piece| {
-        let given = give(piece);
-        if result.is_ok() {
-            result = given;
-        }
-    });
-    if done { result } else { Err(Reason::Malformed) }
 }

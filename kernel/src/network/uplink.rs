@@ -1,7 +1,8 @@
 //! A card of the machine as the uplink of networks: one without a tag, and any number with one each.
 use super::memory::DirectMemory;
 use super::moving::retagged;
-use super::network::Network;
+use super::network::{Network, Taken};
+use super::waiting::{Passage, Source, Waiting};
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -11,11 +12,15 @@ use net::offload;
 use net::switch::{PortId, Reason};
 use spin::Mutex;
 
+/// Frames that may wait for a card, of each who has sent some: all that a guest's queues have, so that none is lost.
+const MOST_WAITING: usize = 1024;
+
 /// A card, and the networks that it leads out of.
 pub struct Uplink {
     nic: Arc<dyn Nic>,
     /// By the tag that their frames have.
     networks: Mutex<Vec<Attached>>,
+    waiting: Waiting,
 }
 
 #[derive(Clone)]
@@ -28,7 +33,7 @@ struct Attached {
 impl Uplink {
     /// One that no network uses yet.
     pub fn new(nic: Arc<dyn Nic>) -> Arc<Self> {
-        Arc::new(Self { nic, networks: Mutex::default() })
+        Arc::new(Self { nic, networks: Mutex::default(), waiting: Waiting::default() })
     }
 
     /// The card.
@@ -58,6 +63,7 @@ impl Uplink {
     /// Stops it.
     pub fn leave(&self) {
         self.nic.set_receiver(None);
+        self.waiting.flush();
         let all = core::mem::take(&mut *self.networks.lock());
         for attached in all {
             if let Some(network) = attached.network.upgrade() {
@@ -66,49 +72,95 @@ impl Uplink {
         }
     }
 
-    /// Sends a frame, with this tag, after doing what the card can't. `done` is told when its memory is not used any more,
-    /// whatever comes of it.
-    pub fn transmit(
+    /// Sends a frame, or lets it wait until the card has room. Its `done` is taken if it is to be told later.
+    pub(super) fn take(&self, passage: &Passage<'_>, done: &mut Option<Done>) -> Result<Taken, Reason> {
+        if !self.waiting.is_some() {
+            match self.transmit(passage.frame, passage.headers, passage.tag, done) {
+                Err(Reason::NoRoom) => {}
+                result => return result.map(|()| Taken::Done),
+            }
+        }
+        if done.is_none() && !passage.frame.rest.is_empty() {
+            // Nobody would keep it while the card reads it.
+            return Err(Reason::NoRoom);
+        }
+        match self.waiting.hold(passage, done, MOST_WAITING) {
+            Some(true) => self.drain(),
+            Some(false) => {}
+            None => return Err(Reason::NoRoom),
+        }
+        Ok(Taken::Waits)
+    }
+
+    /// There may be room for what waits.
+    fn drain(&self) {
+        self.waiting.drain(|held| {
+            let mut done = held.done.take();
+            let result = self.transmit(&held.frame(), &held.headers, held.tag, &mut done);
+            held.done = done;
+            result
+        });
+        self.start();
+    }
+
+    /// Drops what waits from a source.
+    pub(super) fn forget(&self, source: Source) {
+        self.waiting.forget(source);
+    }
+
+    /// Sends a frame, with this tag, after doing what the card can't. Where the card has taken it, `done` is too.
+    fn transmit(
         &self,
         frame: &Frame<'_>,
         headers: &Headers,
         tag: Option<Tag>,
-        done: Option<Done>,
+        done: &mut Option<Done>,
     ) -> Result<(), Reason> {
         if self.nic.abilities().suffice(frame) {
             return retagged(frame, tag, |frame| self.send(frame, done));
         }
         // All that comes of it lies in the same memory.
+        let whole = done.take();
         let several =
-            done.map(|done| Arc::new(Several { left: AtomicU32::new(1), done: Mutex::new(Some(done)) }));
-        let mut result = Ok(());
+            whole.map(|done| Arc::new(Several { left: AtomicU32::new(1), done: Mutex::new(Some(done)) }));
+        let (mut sent, mut result) = (0, Ok(()));
         let finished = offload::finish(frame, headers, &DirectMemory, |piece| {
-            let done = several.as_ref().map(Several::another);
-            let sent = retagged(piece, tag, |piece| self.send(piece, done));
-            if result.is_ok() {
-                result = sent;
+            if result == Err(Reason::NoRoom) {
+                return;
+            }
+            let mut part = several.as_ref().map(Several::another);
+            match retagged(piece, tag, |piece| self.send(piece, &mut part)) {
+                Ok(()) => sent += 1,
+                Err(why) => result = Err(why),
+            }
+            if let Some(part) = part {
+                part.sent();
             }
         });
         if let Some(several) = several {
-            several.sent(0);
+            if sent == 0 {
+                *done = several.done.lock().take();
+            } else {
+                several.sent(0);
+            }
         }
-        if finished { result } else { Err(Reason::Malformed) }
+        match (finished, sent, result) {
+            (true, 0, result) => result,
+            // The rest is lost, as it may be on any wire.
+            (true, ..) => Ok(()),
+            (false, ..) => Err(Reason::Malformed),
+        }
     }
 
-    /// Sends a frame as it is.
-    pub fn send(&self, frame: &Frame<'_>, done: Option<Done>) -> Result<(), Reason> {
-        let again = done.clone();
-        self.nic.transmit(frame, done).map_err(|refused| {
-            // The card has not taken it, and so tells nobody.
-            if let Some(done) = again {
-                done.sent();
-            }
-            match refused {
-                Refused::Full => Reason::NoRoom,
-                Refused::Down => Reason::Gone,
-                Refused::Unable => Reason::TooLong,
-            }
-        })
+    /// Sends a frame as it is. Where the card has taken it, it tells `done`.
+    pub fn send(&self, frame: &Frame<'_>, done: &mut Option<Done>) -> Result<(), Reason> {
+        self.nic.transmit(frame, done.clone()).map_err(|refused| match refused {
+            Refused::Full => Reason::NoRoom,
+            Refused::Down => Reason::Gone,
+            Refused::Unable => Reason::TooLong,
+        })?;
+        *done = None;
+        Ok(())
     }
 
     /// What was sent goes out.
@@ -128,8 +180,15 @@ impl Receiver for Uplink {
         }
     }
 
+    fn room(&self) {
+        self.drain();
+    }
+
     fn link_changed(&self) {
         let up = self.nic.is_present() && self.nic.link().up;
+        if !up {
+            self.waiting.flush();
+        }
         let all = self.networks.lock().clone();
         for attached in all {
             if let Some(network) = attached.network.upgrade() {

@@ -57,6 +57,9 @@ pub trait Wire: Send + Sync {
     /// All that the guest had is transmitted.
     fn start(&self) {}
 
+    /// The guest offers more room to receive, after it had too little for a frame.
+    fn room(&self) {}
+
     /// Whether the link is up.
     fn is_up(&self) -> bool;
 
@@ -188,8 +191,10 @@ impl Device for Net {
             && let Some(transmitter) = self.transmitters.get(usize::from(queue / 2))
         {
             transmitter.serve();
+        } else {
+            // It is asked to tell of new buffers only where there were too few.
+            self.shared.wire.room();
         }
-        // New buffers to receive into are looked at when there is something for them.
     }
 
     fn reset(&self) {

@@ -3,7 +3,7 @@ use super::config::feature;
 use super::header::{self, HEADER};
 use crate::memory::Room;
 use crate::virtio::control::Control;
-use crate::virtio::queue::{Filling, Virtqueue};
+use crate::virtio::queue::{Filled, Filling, Virtqueue};
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
@@ -82,9 +82,9 @@ pub enum Delivery {
     Done,
     /// It has not asked for such frames.
     Unwanted,
-    /// It has no driver, or its driver leaves to nobody what is left to be done to this frame.
+    /// It has no driver, or one that does not take such a frame: what is left to be done to it, or its length.
     Unable,
-    /// It has offered too little room.
+    /// It has offered too little room as yet. [`Wire::room`](super::Wire::room) tells of more.
     NoRoom,
 }
 
@@ -171,10 +171,12 @@ impl Port {
             let mut first = None;
             loop {
                 let begins = first.is_none();
-                let Some(chain) = filling.next_chain()? else { return Ok(false) };
+                let Some(chain) = filling.next_chain()? else {
+                    return Ok(if filling.is_full() { Filled::Never } else { Filled::TooFew });
+                };
                 let room = &mut chain.writable;
                 if begins {
-                    let Some(header) = room.take_room(HEADER) else { return Ok(false) };
+                    let Some(header) = room.take_room(HEADER) else { return Ok(Filled::Never) };
                     first = Some(header);
                 }
                 let mut written = if begins { HEADER } else { 0 };
@@ -195,14 +197,18 @@ impl Port {
                 }
                 // A buffer of nothing would never end.
                 if !merges || written == 0 {
-                    return Ok(false);
+                    return Ok(Filled::Never);
                 }
             }
             let header: Room = first.unwrap_or_default();
             header.write(queue.memory(), &header::emit(&frame.offload, filling.count() as u16));
-            Ok(true)
+            Ok(Filled::Given)
         };
-        if queue.fill(fill) { Delivery::Done } else { Delivery::NoRoom }
+        match queue.fill(fill) {
+            Filled::Given => Delivery::Done,
+            Filled::TooFew => Delivery::NoRoom,
+            Filled::Never => Delivery::Unable,
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Chains that a device fills with what it has for the guest, when it has it: several at once, or none.
 use super::chain::{Broken, Chain, Token};
-use super::{Available, Source, Used, Virtqueue, packed, split};
+use super::{Available, Source, Used, Virtqueue, packed};
 
 /// Most chains that are filled at once: a frame of 64 KiB in buffers of 1526 bytes, as guests offer them, takes 43.
 pub const MOST_FILLED: usize = 64;
@@ -19,10 +19,10 @@ impl Available {
         }
     }
 
-    fn rewind(&mut self, position: Position) {
+    fn rewind(&mut self, position: &Position) {
         match (self, position) {
-            (Self::Split(ring), Position::Split(position)) => split::Available::rewind(ring, position),
-            (Self::Packed(ring), Position::Packed(position)) => packed::Available::rewind(ring, position),
+            (Self::Split(ring), Position::Split(position)) => ring.rewind(*position),
+            (Self::Packed(ring), Position::Packed(position)) => ring.rewind(*position),
             _ => {}
         }
     }
@@ -64,42 +64,71 @@ impl Filling<'_> {
         }
     }
 
+    /// Whether there can be no further chain, however many the guest offers.
+    pub fn is_full(&self) -> bool {
+        self.count == MOST_FILLED
+    }
+
     /// How many chains were written to.
     pub fn count(&self) -> usize {
         self.count
     }
 }
 
+/// What became of chains that were to be filled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Filled {
+    /// The guest gets them.
+    Given,
+    /// There were too few: they are as if they had not been taken, and the guest notifies when it offers more.
+    TooFew,
+    /// They are as if they had not been taken, and more of them would not help. Also where there is no ring.
+    Never,
+}
+
 impl Virtqueue {
-    /// Lets `fill` write to chains, and gives them to the guest all at once if it returns `true`. Else, and where the
-    /// guest breaks the rules, they are as if they had not been taken. Waits for another CPU that just does the same.
-    /// Whether the guest got them; not where it has no ring.
+    /// Lets `fill` write to chains, and gives them to the guest all at once if it returns [`Filled::Given`]. Else, and
+    /// where the guest breaks the rules, they are as if they had not been taken. It may be called again, from the
+    /// beginning, where the guest offers more meanwhile. Waits for another CPU that just does the same.
     #[inline]
-    pub fn fill(&self, fill: impl FnOnce(&mut Filling<'_>) -> Result<bool, Broken>) -> bool {
+    pub fn fill(&self, mut fill: impl FnMut(&mut Filling<'_>) -> Result<Filled, Broken>) -> Filled {
         let mut source = self.source.lock();
-        let Source { ring: Some(ring), chain } = &mut *source else { return false };
+        let Source { ring: Some(ring), chain } = &mut *source else { return Filled::Never };
         if !self.control.running() {
-            return false;
+            return Filled::Never;
         }
         let begin = ring.position();
-        let filled = [(Token::default(), 0); MOST_FILLED];
-        let mut filling = Filling { queue: self, ring, chain, filled, count: 0 };
-        let result = fill(&mut filling);
-        let Filling { filled, count, .. } = filling;
-        let given = matches!(result, Ok(true)) && self.give_back_all(filled.get(..count).unwrap_or(&[]));
-        if !given {
-            ring.rewind(begin);
+        loop {
+            let filled = [(Token::default(), 0); MOST_FILLED];
+            let mut filling = Filling { queue: self, ring, chain, filled, count: 0 };
+            let result = fill(&mut filling);
+            let Filling { filled, count, .. } = filling;
+            match result {
+                Ok(Filled::Given) if self.give_back_all(filled.get(..count).unwrap_or(&[])) => {
+                    // What the guest offers is looked at when there is something for it.
+                    either!(Available, ring, r => r.quiet());
+                    return Filled::Given;
+                }
+                Ok(Filled::TooFew) => {
+                    // All that it offers was looked at: it is to notify of what it offers beyond.
+                    either!(Available, ring, r => r.listen());
+                    let more = either!(Available, ring, r => r.has_more());
+                    ring.rewind(&begin);
+                    if !more {
+                        return Filled::TooFew;
+                    }
+                }
+                result => {
+                    ring.rewind(&begin);
+                    either!(Available, ring, r => r.quiet());
+                    drop(source);
+                    if let Err(broken) = result {
+                        self.control.needs_reset(broken);
+                    }
+                    return Filled::Never;
+                }
+            }
         }
-        // What the guest offers is looked at when there is something for it.
-        match ring {
-            Available::Split(ring) => ring.quiet(),
-            Available::Packed(ring) => ring.quiet(),
-        }
-        drop(source);
-        if let Err(broken) = result {
-            self.control.needs_reset(broken);
-        }
-        given
     }
 
     fn give_back_all(&self, chains: &[(Token, u32)]) -> bool {

@@ -10,6 +10,17 @@
 //! quiet because the device is busy or a vCPU has promised to look: then it first publishes that it does
 //! ([`Virtqueue::is_quiet`]) and asks anew whether that is so. Whoever makes a device less busy counts first, then looks
 //! whether the queue is quiet, and serves it if so; and so does a vCPU that takes its promise back. Of two that do this at once at least one sees the other.
+
+/// Calls a method of whichever format it is.
+macro_rules! either {
+    ($side:ident, $ring:expr, $name:ident => $call:expr) => {
+        match $ring {
+            $side::Split($name) => $call,
+            $side::Packed($name) => $call,
+        }
+    };
+}
+
 mod chain;
 mod fill;
 mod packed;
@@ -19,7 +30,7 @@ mod tests;
 mod watch;
 
 pub use chain::{Broken, Chain, MAX_CHAIN, Token};
-pub use fill::{Filling, MOST_FILLED};
+pub use fill::{Filled, Filling, MOST_FILLED};
 
 use super::control::{Control, NO_VECTOR};
 use super::device::Feature;
@@ -81,16 +92,6 @@ enum Available {
 enum Used {
     Split(split::Used),
     Packed(packed::Used),
-}
-
-/// Calls a method of whichever format it is.
-macro_rules! either {
-    ($side:ident, $ring:expr, $name:ident => $call:expr) => {
-        match $ring {
-            $side::Split($name) => $call,
-            $side::Packed($name) => $call,
-        }
-    };
 }
 
 /// The available side of a queue: its ring while it is enabled, and room for a chain, which is never allocated anew.

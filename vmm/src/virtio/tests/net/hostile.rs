@@ -76,11 +76,11 @@ fn buffers_without_room_never_hold_a_frame_and_never_loop() {
     card.receive.add(&[(at, 100, false)]);
     let frame = datagram(MAC, OTHER, &[1; 80]);
     let frame = Frame { beginning: &frame, rest: &[], offload: Offload::default() };
-    assert_eq!(card.port.receive(&frame, 0, None), Delivery::NoRoom);
+    assert_eq!(card.port.receive(&frame, 0, None), Delivery::Unable);
     let mut card = Card::new(LINUX);
     let at = card.rig.allocate(4096);
     card.receive.add(&[(at, 11, true)]);
-    assert_eq!(card.port.receive(&frame, 0, None), Delivery::NoRoom);
+    assert_eq!(card.port.receive(&frame, 0, None), Delivery::Unable);
     let mut card = Card::new(LINUX);
     let at = card.rig.allocate(4096);
     for _ in 0..64 {
@@ -95,7 +95,7 @@ fn buffers_without_room_never_hold_a_frame_and_never_loop() {
     let long = datagram(MAC, OTHER, &[1; 96]);
     let segments = [Segment { address: card.rig.memory.spare().1, bytes: 2000 }];
     let long = Frame { beginning: &long, rest: &segments, offload: Offload::default() };
-    assert_eq!(card.port.receive(&long, 0, None), Delivery::NoRoom, "more buffers than are merged");
+    assert_eq!(card.port.receive(&long, 0, None), Delivery::Unable, "more buffers than are merged");
     assert_eq!(card.receive.used(), None);
 }
 
@@ -105,9 +105,9 @@ fn a_broken_receive_ring_stops_the_card_and_nobody_else() {
     let frame = datagram(MAC, OTHER, &[1; 80]);
     let frame = Frame { beginning: &frame, rest: &[], offload: Offload::default() };
     card.receive.add(&[(0xff00_0000, 2048, true)]);
-    assert_eq!(card.port.receive(&frame, 0, None), Delivery::NoRoom);
+    assert_eq!(card.port.receive(&frame, 0, None), Delivery::Unable);
     assert_ne!(card.rig.status() & Status::NEEDS_RESET, 0);
-    assert_eq!(card.port.receive(&frame, 0, None), Delivery::NoRoom);
+    assert_eq!(card.port.receive(&frame, 0, None), Delivery::Unable);
 }
 
 #[test]

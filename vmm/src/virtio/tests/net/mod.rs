@@ -47,6 +47,7 @@ pub struct TestWire {
     pub heard: Mutex<Vec<Heard>>,
     pub malformed: AtomicUsize,
     pub started: AtomicUsize,
+    pub rooms: AtomicUsize,
     pub down: AtomicBool,
     /// Frames are finished at once.
     pub immediate: AtomicBool,
@@ -88,6 +89,10 @@ impl Wire for TestWire {
 
     fn start(&self) {
         self.started.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn room(&self) {
+        self.rooms.fetch_add(1, Ordering::SeqCst);
     }
 
     fn is_up(&self) -> bool {

@@ -93,12 +93,41 @@ fn without_room_for_all_of_a_frame_there_is_nothing_of_it() {
 }
 
 #[test]
+fn who_had_no_room_for_a_frame_is_told_of_the_next_that_the_guest_offers() {
+    for features in [0, Feature::EVENT_IDX, Feature::RING_PACKED, Feature::RING_PACKED | Feature::EVENT_IDX] {
+        let mut card = Card::new(LINUX | features);
+        let long = datagram(MAC, OTHER, &pattern(5000));
+        let mut offer = |card: &mut Card| {
+            let at = card.rig.allocate(1536);
+            let (_, notify) = card.receive.add(&[(at, 1536, true)]);
+            if notify {
+                card.rig.kick(0);
+            }
+            notify
+        };
+        // Nobody was in want, since the driver began.
+        let short = datagram(MAC, OTHER, &pattern(100));
+        offer(&mut card);
+        assert_eq!(give(&card, &short, Offload::default(), 1), Delivery::Done);
+        assert!(!offer(&mut card), "{features:x}");
+        for offered in 1..4 {
+            assert_eq!(give(&card, &long, Offload::default(), 1), Delivery::NoRoom, "{offered} buffers");
+            let before = card.wire.rooms.load(Ordering::SeqCst);
+            assert!(offer(&mut card), "{features:x}: {offered} buffers");
+            assert_eq!(card.wire.rooms.load(Ordering::SeqCst), before + 1);
+        }
+        assert_eq!(give(&card, &long, Offload::default(), 1), Delivery::Done);
+        assert!(!offer(&mut card), "{features:x}: nobody is in want any more");
+    }
+}
+
+#[test]
 fn a_guest_that_does_not_merge_gets_a_frame_in_one_buffer_or_not_at_all() {
     let mut card = Card::new(LINUX & !MRG_RXBUF);
     for _ in 0..4 {
         card.offer(1000);
     }
-    assert_eq!(give(&card, &datagram(MAC, OTHER, &pattern(1400)), Offload::default(), 1), Delivery::NoRoom);
+    assert_eq!(give(&card, &datagram(MAC, OTHER, &pattern(1400)), Offload::default(), 1), Delivery::Unable);
     assert_eq!(give(&card, &datagram(MAC, OTHER, &pattern(900)), Offload::default(), 1), Delivery::Done);
 }
 
