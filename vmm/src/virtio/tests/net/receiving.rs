@@ -97,7 +97,7 @@ fn who_had_no_room_for_a_frame_is_told_of_the_next_that_the_guest_offers() {
     for features in [0, Feature::EVENT_IDX, Feature::RING_PACKED, Feature::RING_PACKED | Feature::EVENT_IDX] {
         let mut card = Card::new(LINUX | features);
         let long = datagram(MAC, OTHER, &pattern(5000));
-        let mut offer = |card: &mut Card| {
+        let offer = |card: &mut Card| {
             let at = card.rig.allocate(1536);
             let (_, notify) = card.receive.add(&[(at, 1536, true)]);
             if notify {
