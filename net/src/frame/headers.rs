@@ -41,10 +41,16 @@ pub struct Headers {
 }
 
 impl Headers {
-    /// Of a frame of `length` bytes that begins with `beginning`: all of it, or at least [`LONGEST`] bytes.
+    /// Of a frame of `length` bytes that begins with `beginning`: all of it, or at least [`LONGEST`] bytes, or, of one that
+    /// is neither IP's nor ARP's, Ethernet's header.
     pub fn parse(beginning: &[u8], length: usize) -> Result<Self, Malformed> {
-        debug_assert!(beginning.len() <= length && (beginning.len() == length || beginning.len() >= LONGEST));
         let ethernet = Ethernet::parse(beginning)?;
+        debug_assert!(beginning.len() <= length);
+        debug_assert!(
+            beginning.len() == length
+                || beginning.len() >= LONGEST
+                || !matches!(ethernet.ether_type, EtherType::ARP | EtherType::IPV4 | EtherType::IPV6)
+        );
         let network_at = ethernet.size();
         let packet = beginning.get(network_at..).unwrap_or_default();
         let available = length.saturating_sub(network_at);

@@ -33,6 +33,11 @@ pub trait Nic: Send + Sync {
     /// Sends what this CPU has queued. Without it nothing may ever go out.
     fn start(&self);
 
+    /// Through which of its queues, below [`Abilities::queues`], frames go out that this CPU transmits. Stays so.
+    fn queue(&self) -> usize {
+        0
+    }
+
     /// What has happened since it is there.
     fn counters(&self) -> Counters;
 
@@ -55,7 +60,8 @@ pub trait Receiver: Send + Sync {
     /// The link has gone up or down, or the card is gone.
     fn link_changed(&self) {}
 
-    /// A card that has refused a frame as [`Refused::Full`] has room.
+    /// A card that has refused a frame as [`Refused::Full`] has room. Told on a CPU whose frames go through the queue
+    /// ([`Nic::queue`]) that was full.
     fn room(&self) {}
 }
 

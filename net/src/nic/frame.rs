@@ -1,5 +1,5 @@
 //! A frame on its way, and what is left to be done to it.
-use crate::frame::{Ethernet, LONGEST, Tag};
+use crate::frame::{EtherType, Ethernet, LONGEST, Tag};
 use alloc::sync::Arc;
 use core::fmt;
 use mm::Segment;
@@ -7,8 +7,8 @@ use mm::Segment;
 /// A frame without its frame check sequence: its beginning, then the rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Frame<'a> {
-    /// Its beginning: all of it, or at least [`LONGEST`] bytes, without a tag as many less. A copy, which nobody else can
-    /// change.
+    /// Its beginning: all of it, or at least [`LONGEST`] bytes, without a tag as many less; of a frame that is neither IP's
+    /// nor ARP's, at least Ethernet's header. A copy, which nobody else can change.
     pub beginning: &'a [u8],
     /// Where the rest is, in order. Whoever may write to it may do so until the frame is sent.
     pub rest: &'a [Segment],
@@ -101,7 +101,9 @@ impl Frame<'_> {
     /// By what it is not.
     pub fn check(&self) -> Result<(), BadFrame> {
         let (beginning, bytes) = (self.beginning.len(), self.bytes());
-        if beginning < Ethernet::SIZE || (beginning < LONGEST - Tag::SIZE && !self.rest.is_empty()) {
+        if beginning < Ethernet::SIZE
+            || (!self.rest.is_empty() && beginning < least_beginning(self.beginning))
+        {
             return Err(BadFrame::Beginning);
         }
         if self.rest.iter().any(|segment| segment.bytes == 0) {
@@ -125,6 +127,24 @@ impl Frame<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// How much of a frame has to be in its beginning, where not all of it is: the headers that anybody looks at.
+fn least_beginning(beginning: &[u8]) -> usize {
+    const WITHOUT_TAG: usize = LONGEST - Tag::SIZE;
+    if beginning.len() >= WITHOUT_TAG {
+        return WITHOUT_TAG;
+    }
+    let ether_type =
+        |at: usize| Some(EtherType(u16::from_be_bytes([*beginning.get(at)?, *beginning.get(at + 1)?])));
+    let (ether_type, header) = match ether_type(12) {
+        Some(EtherType::TAG) => (ether_type(16), Ethernet::SIZE + Tag::SIZE),
+        untagged => (untagged, Ethernet::SIZE),
+    };
+    match ether_type {
+        None | Some(EtherType::IPV4 | EtherType::IPV6 | EtherType::ARP) => WITHOUT_TAG,
+        Some(_) => header,
     }
 }
 

@@ -16,7 +16,6 @@ fn a_frame_is_its_headers_and_the_memory_of_its_rest() {
     assert_eq!((frame.bytes(), frame.check()), (LONGEST + 1500, Ok(())));
     assert_eq!(check(14, &[], Offload::default()), Ok(()));
     assert_eq!(check(13, &[], Offload::default()), Err(BadFrame::Beginning));
-    assert_eq!(check(LONGEST - 5, &REST, Offload::default()), Err(BadFrame::Beginning));
     let empty = [Segment { bytes: 0, ..REST[0] }];
     assert_eq!(check(LONGEST, &empty, Offload::default()), Err(BadFrame::Segment));
     let most = Segment { bytes: (Frame::MOST - LONGEST) as u32, ..REST[0] };
@@ -65,6 +64,28 @@ fn a_frame_is_cut_behind_its_headers_into_pieces_with_payload_and_checksum() {
     let offload = Offload { checksum, segmentation, ..Offload::default() };
     assert_eq!(check(66, &[], offload), Err(BadFrame::Segmentation));
     assert_eq!(check(67, &[], offload), Ok(()));
+}
+
+#[test]
+fn what_is_behind_the_beginning_holds_no_header_that_anybody_looks_at() {
+    let check = |ether_type: &[u8], beginning: usize| {
+        let mut bytes = [0; LONGEST];
+        bytes[12..12 + ether_type.len()].copy_from_slice(ether_type);
+        Frame { beginning: &bytes[..beginning], rest: &REST, offload: Offload::default() }.check()
+    };
+    for ip in [&[8, 0][..], &[8, 6], &[0x86, 0xdd], &[0x81, 0, 0, 1, 8, 0], &[0x81, 0, 0, 1, 0x86, 0xdd]] {
+        assert_eq!(check(ip, LONGEST - 4), Ok(()));
+        for beginning in [14, 17, 18, LONGEST - 5] {
+            assert_eq!(check(ip, beginning), Err(BadFrame::Beginning), "{ip:x?} {beginning}");
+        }
+    }
+    assert_eq!(check(&[0x88, 0xb5], 13), Err(BadFrame::Beginning));
+    assert_eq!(check(&[0x88, 0xb5], 14), Ok(()));
+    // Which it is stands behind the tag.
+    for beginning in [14, 16, 17] {
+        assert_eq!(check(&[0x81, 0, 0, 1, 0x88, 0xb5], beginning), Err(BadFrame::Beginning));
+    }
+    assert_eq!(check(&[0x81, 0, 0, 1, 0x88, 0xb5], 18), Ok(()));
 }
 
 #[test]

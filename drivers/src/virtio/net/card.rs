@@ -48,11 +48,9 @@ pub(super) struct Card {
 }
 
 impl Card {
-    /// The calling CPU's queues: neighbours share some where there are fewer.
+    /// The calling CPU's queues.
     fn pair(&self) -> &Pair {
-        let (cpu, cpus) = (self.kernel.this_cpu(), self.kernel.cpus().max(1));
-        // Below the number of pairs, since the CPU is below that of CPUs.
-        &self.pairs[(cpu * self.pairs.len() / cpus).min(self.pairs.len() - 1)]
+        &self.pairs[self.queue()]
     }
 
     /// Who gets what comes.
@@ -116,6 +114,13 @@ impl Nic for Card {
 
     fn start(&self) {
         self.pair().sending.start();
+    }
+
+    /// Neighbours share one where there are fewer than CPUs.
+    fn queue(&self) -> usize {
+        let (cpu, cpus) = (self.kernel.this_cpu(), self.kernel.cpus().max(1));
+        // Below the number of pairs, since the CPU is below that of CPUs.
+        (cpu * self.pairs.len() / cpus).min(self.pairs.len() - 1)
     }
 
     fn counters(&self) -> Counters {

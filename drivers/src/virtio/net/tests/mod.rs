@@ -58,7 +58,8 @@ struct Ears {
     /// Frames that had come at the end of each batch.
     batches: Mutex<Vec<usize>>,
     link_changes: Mutex<u32>,
-    rooms: Mutex<u32>,
+    /// On which CPU.
+    rooms: Mutex<Vec<usize>>,
 }
 
 impl Receiver for Ears {
@@ -83,7 +84,7 @@ impl Receiver for Ears {
     }
 
     fn room(&self) {
-        *self.rooms.lock() += 1;
+        self.rooms.lock().push(self.kernel.this_cpu());
     }
 }
 

@@ -163,16 +163,16 @@ fn a_full_ring_refuses_and_tells_when_there_is_room() {
         rig.nic.start();
         assert_eq!(rig.transmit_short(&pattern(60, 64)), Err(Refused::Full));
         rig.pass(SECOND / 10);
-        assert_eq!(*rig.ears.rooms.lock(), 0);
+        assert_eq!(rig.ears.rooms.lock().len(), 0);
         rig.model.state().sleeps = false;
         let start = rig.kernel.now();
-        rig.run(|| *rig.ears.rooms.lock() == 1);
+        rig.run(|| rig.ears.rooms.lock().len() == 1);
         assert_eq!(rig.kernel.now(), start);
         assert_eq!(rig.transmit_short(&pattern(60, 64)), Ok(()));
         rig.nic.start();
         rig.run(|| rig.model.state().sent.len() == 65);
         rig.pass(2 * SECOND);
-        assert_eq!(*rig.ears.rooms.lock(), 1);
+        assert_eq!(rig.ears.rooms.lock().len(), 1);
     }
 }
 
@@ -202,6 +202,7 @@ fn each_cpu_has_a_pair_of_queues_as_far_as_there_are_some() {
     assert_eq!(model.state().commands[0], ([4, 0], std::vec![2, 0]));
     for cpu in 0..4 {
         kernel.on_cpu(cpu, || {
+            assert_eq!(rig.nic.queue(), cpu / 2);
             rig.transmit_short(&pattern(60, cpu as u8)).unwrap();
             rig.nic.start();
         });
@@ -217,4 +218,24 @@ fn each_cpu_has_a_pair_of_queues_as_far_as_there_are_some() {
     let mut heard: Vec<_> = rig.ears.frames.lock().iter().map(|heard| (heard.bytes[0], heard.cpu)).collect();
     heard.sort_unstable();
     assert_eq!(heard, [(0, 0), (1, 2)]);
+}
+
+#[test]
+fn that_there_is_room_is_told_where_the_queue_was_full() {
+    let kernel = TestKernel::new(4);
+    let model = Model::new(&kernel, 2);
+    let rig = try_start(&kernel, &model, Messages::All).ok().unwrap();
+    let full_on = |cpu| {
+        kernel.on_cpu(cpu, || {
+            while rig.transmit_short(&pattern(60, 0)).is_ok() {}
+            rig.nic.start();
+        });
+    };
+    full_on(3);
+    rig.run(|| rig.ears.rooms.lock().len() == 1);
+    full_on(1);
+    rig.run(|| rig.ears.rooms.lock().len() == 2);
+    let queues: Vec<_> =
+        rig.ears.rooms.lock().iter().map(|&cpu| kernel.on_cpu(cpu, || rig.nic.queue())).collect();
+    assert_eq!(queues, [1, 0]);
 }
