@@ -12,6 +12,7 @@
 //! - [`nic`]: what a network card is to everyone above its driver, and in which form a frame travels.
 //! - [`offload`]: what is left to be done to a frame, done by the CPU.
 //! - [`switch`]: who gets a frame.
+//! - [`socket`]: frames of an EtherType, for those in the node that speak it.
 //! - [`stack`]: the node's own IP: addresses, DHCP, ping and TCP.
 //! - [`capture`]: frames kept for whoever looks for a fault.
 //!
@@ -28,5 +29,6 @@ pub mod flow;
 pub mod frame;
 pub mod nic;
 pub mod offload;
+pub mod socket;
 pub mod stack;
 pub mod switch;
