@@ -1,6 +1,7 @@
 //! A card in software.
 use crate::frame::Mac;
 use crate::nic::{Abilities, Counters, Done, Filter, Frame, Identity, Link, Nic, Receiver, Refused};
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use core::cell::Cell;
@@ -32,11 +33,17 @@ pub struct Taken {
     pub rest: Vec<Segment>,
 }
 
+pub type Meanwhile = Box<dyn FnOnce(&Card) + Send>;
+
 pub struct Card {
     identity: Identity,
     abilities: Abilities,
     pub state: Mutex<State>,
     receiver: Mutex<Option<Arc<dyn Receiver>>>,
+    /// What happens when it has refused a frame, before whoever sends it knows.
+    meanwhile: Mutex<Option<Meanwhile>>,
+    /// What happens before it takes the next filter.
+    before_filter: Mutex<Option<Meanwhile>>,
     /// As many frames fit into each queue.
     capacity: usize,
 }
@@ -76,8 +83,20 @@ impl Card {
             abilities: Abilities { mtu: 9000, queues, ..Abilities::default() },
             state: Mutex::new(State { up: true, present: true, held: false, rings, log, filters }),
             receiver: Mutex::default(),
+            meanwhile: Mutex::default(),
+            before_filter: Mutex::default(),
             capacity,
         })
+    }
+
+    /// Lets this happen when it refuses the next frame for which it is full, before whoever sends it knows.
+    pub fn when_full(&self, meanwhile: impl FnOnce(&Self) + Send + 'static) {
+        *self.meanwhile.lock() = Some(Box::new(meanwhile));
+    }
+
+    /// Lets this happen before it takes the next filter.
+    pub fn before_filter(&self, before: impl FnOnce(&Self) + Send + 'static) {
+        *self.before_filter.lock() = Some(Box::new(before));
     }
 
     fn receiver(&self) -> Option<Arc<dyn Receiver>> {
@@ -203,6 +222,10 @@ impl Nic for Card {
     }
 
     fn set_filter(&self, filter: Filter) {
+        let before = self.before_filter.lock().take();
+        if let Some(before) = before {
+            before(self);
+        }
         self.state.lock().filters.push(filter);
     }
 
@@ -225,6 +248,11 @@ impl Nic for Card {
         let ring = &mut state.rings[queue];
         if held || ring.frames.len() >= self.capacity {
             ring.starved = true;
+            drop(state);
+            let meanwhile = self.meanwhile.lock().take();
+            if let Some(meanwhile) = meanwhile {
+                meanwhile(self);
+            }
             return Err(Refused::Full);
         }
         ring.frames.push_back(done);

@@ -1,6 +1,7 @@
 //! Sockets against a card in software, which is full, without a link or gone whenever a test wants it.
 mod card;
 mod hostile;
+mod meanwhile;
 mod opening;
 mod random;
 mod receiving;
