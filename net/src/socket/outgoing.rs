@@ -3,15 +3,15 @@ use super::counters::{Count, Outgoing, TrafficCount};
 use super::{Limit, SendError};
 use crate::switch::Traffic;
 use core::array;
-use executor::Event;
+use executor::Changes;
 use spin::Mutex;
 
 /// See the module.
 pub(super) struct Sends {
     limit: Limit,
     waiting: Mutex<Waiting>,
-    /// Set unless a sender has found no room.
-    room: Event,
+    /// Of `full`.
+    changes: Changes,
     sent: TrafficCount,
     dropped: Count,
     refused: [Count; SendError::COUNT],
@@ -20,18 +20,16 @@ pub(super) struct Sends {
 struct Waiting {
     frames: usize,
     bytes: usize,
-    /// A sender has found no room.
+    /// A sender has found no room, and there is not enough yet to tell him.
     full: bool,
 }
 
 impl Sends {
     pub fn new(limit: Limit) -> Self {
-        let room = Event::new();
-        room.set();
         Self {
             limit,
             waiting: Mutex::new(Waiting { frames: 0, bytes: 0, full: false }),
-            room,
+            changes: Changes::new(),
             sent: TrafficCount::default(),
             dropped: Count::default(),
             refused: array::from_fn(|_| Count::default()),
@@ -49,8 +47,6 @@ impl Sends {
             return Ok(());
         }
         waiting.full = true;
-        // Under the lock, so that whoever makes room next sets it after this.
-        self.room.clear();
         Err(SendError::Full)
     }
 
@@ -64,13 +60,13 @@ impl Sends {
         waiting.full &= !tell;
         drop(waiting);
         if tell {
-            self.room.set();
+            self.changes.announce();
         }
     }
 
-    /// Set where a sender need not wait. It may be set though another was quicker.
-    pub fn room(&self) -> &Event {
-        &self.room
+    /// Waits until half of what may wait has gone, where a sender has found no room.
+    pub async fn room(&self) {
+        self.changes.until(|| (!self.waiting.lock().full).then_some(())).await;
     }
 
     /// The card has taken a frame.

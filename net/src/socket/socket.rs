@@ -164,7 +164,7 @@ impl Socket {
     /// Waits until more of a priority may wait, after [`SendError::Full`]. Another may be quicker, so that the next frame is
     /// refused again.
     pub async fn room(&self, priority: Priority) {
-        self.shared.sends(priority).room().wait().await;
+        self.shared.sends(priority).room().await;
     }
 
     /// What became of its frames so far.
