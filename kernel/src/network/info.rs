@@ -1,10 +1,11 @@
 //! Networks and cards as an operator sees them.
 use super::network::Network;
-use super::{all, nics};
+use super::{all, interface_of, nics};
 use crate::time;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use mgmt::shell::node::{Mirror, NetworkInfo, NicInfo, PortInfo, Traffic};
+use mgmt::shell::node::{Mirror, NetworkInfo, NicInfo, OutgoingInfo, PortInfo, SocketInfo, Traffic};
+use net::socket::{self, DropReason, Interface, Priority, SendError};
 use net::switch::{PortId, PortKind, Reason};
 
 /// All cards, by name.
@@ -22,9 +23,44 @@ pub fn nics() -> Vec<NicInfo> {
             abilities: *card.nic.abilities(),
             counters: card.nic.counters(),
             networks: all().iter().filter(uses).map(|network| network.config.name.clone()).collect(),
+            sockets: interface_of(&card.nic).map(|interface| sockets(&interface)).unwrap_or_default(),
         }
     };
     nics::all().iter().map(info).collect()
+}
+
+fn sockets(interface: &Interface) -> Vec<SocketInfo> {
+    let info = |socket: socket::SocketInfo| {
+        let counters = &socket.counters;
+        let outgoing = |priority| {
+            let outgoing = counters.outgoing(priority);
+            let dropped = [("while they waited", outgoing.dropped)];
+            let refused = outgoing.refusals().map(|(error, frames)| (refusal(error), frames));
+            OutgoingInfo {
+                priority: match priority {
+                    Priority::Urgent => "urgent",
+                    Priority::Normal => "normal",
+                    Priority::Bulk => "bulk",
+                },
+                sent: traffic(outgoing.sent),
+                waiting: outgoing.waiting.frames,
+                drops: refused.chain(dropped).collect(),
+            }
+        };
+        SocketInfo {
+            ether_type: socket.ether_type,
+            vlan: socket.vlan,
+            incoming: traffic(counters.received),
+            drops: counters.drops().map(|(reason, frames)| (drop_word(reason), frames)).collect(),
+            outgoing: Priority::ALL.map(outgoing).into(),
+            name: socket.name,
+        }
+    };
+    interface.sockets().into_iter().map(info).collect()
+}
+
+fn traffic(of: net::switch::Traffic) -> Traffic {
+    Traffic { frames: of.frames, bytes: of.bytes }
 }
 
 /// All networks, in the configuration's order.
@@ -43,7 +79,6 @@ impl Network {
                 PortKind::Guest { mac, .. } | PortKind::Node { mac } => Some(*mac),
                 PortKind::Uplink { .. } => None,
             };
-            let traffic = |of: net::switch::Traffic| Traffic { frames: of.frames, bytes: of.bytes };
             Some(PortInfo {
                 owner: plug.owner.clone(),
                 mac,
@@ -98,5 +133,28 @@ fn word(reason: Reason) -> &'static str {
         Reason::NoRoom => "no room",
         Reason::TooLong => "too long",
         Reason::Gone => "not ready",
+        Reason::NodesOwn => "the node's own EtherType",
+    }
+}
+
+/// A few words for a reason, under which frames that came for a socket are counted.
+fn drop_word(reason: DropReason) -> &'static str {
+    match reason {
+        DropReason::Source => "no station's source",
+        DropReason::Echo => "own address as source",
+        DropReason::Elsewhere => "for another station",
+        DropReason::Unhandled => "not listened to",
+    }
+}
+
+/// A few words for a refusal, under which frames that were to be sent are counted.
+fn refusal(error: SendError) -> &'static str {
+    match error {
+        SendError::Full => "no room",
+        SendError::Down => "no link",
+        SendError::Gone => "card is gone",
+        SendError::TooLong => "too long",
+        SendError::Destination => "for nobody else",
+        SendError::Pieces => "too many pieces",
     }
 }

@@ -4,6 +4,7 @@
 //!  VM: virtio-net ──► guest::GuestWire ──┐                       ┌──► vmm::virtio::net::Port: copied to the guest
 //!                                        ├─► Network::carry ─────┤
 //!  card ──► uplink::Uplink (Receiver) ───┘    net::switch says   └──► uplink::Uplink::transmit ──► Nic
+//!    └──── net::socket::Interface: what is a socket's of the node goes to that, and is sent by nobody else
 //! ```
 //!
 //! - `network`: a network: the switch, what is plugged into it, and how frames are moved.
@@ -42,14 +43,22 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use mgmt::config::{NetworkConfig, Node as NodeConfig};
 use mgmt::shell::node::PortOwner;
-use net::nic::Nic;
+use net::nic::{Filter, Nic};
+use net::socket::Interface;
 use net::switch::{PortConfig, PortKind, Trunk, Untagged, Vlan, VlanSet};
 use network::Outlet;
 use spin::{Mutex, Once};
 use uplink::Uplink;
 
 static NETWORKS: Once<Vec<Arc<Network>>> = Once::new();
-static UPLINKS: Mutex<Vec<Arc<Uplink>>> = Mutex::new(Vec::new());
+static CARDS: Mutex<Vec<Card>> = Mutex::new(Vec::new());
+
+/// A card that is there.
+struct Card {
+    interface: Arc<Interface>,
+    /// Where networks use it.
+    uplink: Option<Arc<Uplink>>,
+}
 
 /// Makes the networks of the configuration. Once, before any card or VM is started.
 pub fn start(runtime: &'static Runtime, configs: &[NetworkConfig], node: &NodeConfig) {
@@ -105,19 +114,33 @@ pub fn card_came(nic: &Arc<dyn Nic>) {
             Err(error) => log::error!("network {}: {name} can't be its uplink: {error}", config.name),
         }
     }
+    // One that no network uses is for sockets alone.
+    let interface = match used {
+        true => uplink.interface(),
+        false => Interface::new(nic.clone(), None, Filter::default()),
+    };
+    CARDS.lock().push(Card { interface: interface.clone(), uplink: used.then_some(uplink) });
+    interface.start();
     if used {
-        uplink.listen();
-        UPLINKS.lock().push(uplink);
         node::card_came();
     }
 }
 
+/// The interface of a card, on which sockets can be opened.
+pub fn interface_of(nic: &Arc<dyn Nic>) -> Option<Arc<Interface>> {
+    let cards = CARDS.lock();
+    let card = cards.iter().find(|card| Arc::ptr_eq(card.interface.nic(), nic))?;
+    Some(card.interface.clone())
+}
+
 /// A card is gone.
 pub fn card_left(nic: &Arc<dyn Nic>) {
-    let mut uplinks = UPLINKS.lock();
-    let place = uplinks.iter().position(|uplink| Arc::ptr_eq(uplink.nic(), nic));
-    let uplink = place.map(|place| uplinks.swap_remove(place));
-    drop(uplinks);
+    let mut cards = CARDS.lock();
+    let place = cards.iter().position(|card| Arc::ptr_eq(card.interface.nic(), nic));
+    let card = place.map(|place| cards.swap_remove(place));
+    drop(cards);
+    let Some(Card { interface, uplink }) = card else { return };
+    interface.close();
     if let Some(uplink) = uplink {
         uplink.leave();
     }

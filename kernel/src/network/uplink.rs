@@ -9,15 +9,18 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use net::frame::{Headers, Tag, VlanId};
 use net::nic::{Done, Filter, Frame, Nic, Receiver, Refused, Sent};
 use net::offload;
+use net::socket::Interface;
 use net::switch::{PortId, Reason};
-use spin::Mutex;
+use spin::{Mutex, Once};
 
 /// Frames that may wait for a card, of each who has sent some: all that a guest's queues have, so that none is lost.
 const MOST_WAITING: usize = 1024;
 
-/// A card, and the networks that it leads out of.
+/// A card, and the networks that it leads out of. It gets what is no socket's of the node, and sends nothing that would be.
 pub struct Uplink {
     nic: Arc<dyn Nic>,
+    /// Knows which frames are sockets'.
+    interface: Once<Weak<Interface>>,
     /// By the tag that their frames have.
     networks: Mutex<Vec<Attached>>,
     waiting: Waiting,
@@ -33,7 +36,12 @@ struct Attached {
 impl Uplink {
     /// One that no network uses yet.
     pub fn new(nic: Arc<dyn Nic>) -> Arc<Self> {
-        Arc::new(Self { nic, networks: Mutex::default(), waiting: Waiting::default() })
+        Arc::new(Self {
+            nic,
+            interface: Once::new(),
+            networks: Mutex::default(),
+            waiting: Waiting::default(),
+        })
     }
 
     /// The card.
@@ -53,16 +61,17 @@ impl Uplink {
         Some((attached.network.upgrade()?, attached.port))
     }
 
-    /// Starts to receive, whatever address a frame is for: the guests' are not the card's.
-    pub fn listen(self: &Arc<Self>) {
-        self.nic.set_filter(Filter { promiscuous: true, all_groups: true, groups: Vec::new() });
-        self.nic.set_receiver(Some(self.clone()));
-        self.link_changed();
+    /// The card's interface, which hands over what comes. Frames are wanted whatever address they are for: the guests' are
+    /// not the card's.
+    pub fn interface(self: &Arc<Self>) -> Arc<Interface> {
+        let filter = Filter { promiscuous: true, all_groups: true, groups: Vec::new() };
+        let interface = Interface::new(self.nic.clone(), Some(self.clone()), filter);
+        self.interface.call_once(|| Arc::downgrade(&interface));
+        interface
     }
 
-    /// Stops it.
+    /// Is no uplink any more.
     pub fn leave(&self) {
-        self.nic.set_receiver(None);
         self.waiting.flush();
         let all = core::mem::take(&mut *self.networks.lock());
         for attached in all {
@@ -116,6 +125,9 @@ impl Uplink {
         tag: Option<Tag>,
         done: &mut Option<Done>,
     ) -> Result<(), Reason> {
+        if self.is_nodes_own(headers, tag) {
+            return Err(Reason::NodesOwn);
+        }
         if self.nic.abilities().suffice(frame) {
             return retagged(frame, tag, |frame| self.send(frame, done));
         }
@@ -150,6 +162,17 @@ impl Uplink {
             (true, ..) => Ok(()),
             (false, ..) => Err(Reason::Malformed),
         }
+    }
+
+    /// Whether a frame would be taken for one of the node's sockets outside. Guests don't speak for the node.
+    #[inline]
+    fn is_nodes_own(&self, headers: &Headers, tag: Option<Tag>) -> bool {
+        if !matches!(headers.network, net::frame::Network::Other) {
+            return false;
+        }
+        let interface = self.interface.get().and_then(Weak::upgrade);
+        let vlan = tag.and_then(|tag| tag.vlan());
+        interface.is_some_and(|interface| interface.is_open(headers.ethernet.ether_type, vlan))
     }
 
     /// Sends a frame as it is. Where the card has taken it, it tells `done`.

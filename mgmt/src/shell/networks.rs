@@ -8,6 +8,7 @@ use core::fmt;
 use super::arguments::Given;
 use super::command::{Failure, Next};
 use super::human::{Count, Rate, Size};
+use super::nics::drops;
 use super::node::{Mirror, NetworkInfo, Node, PortInfo, PortOwner};
 use super::quoted;
 use super::table::Table;
@@ -64,7 +65,7 @@ pub(super) fn info(
             Count(port.outgoing.frames).to_string(),
             Size(port.outgoing.bytes).to_string(),
             port.limit.map_or("-".into(), |limit| Rate(limit).to_string()),
-            drops(port),
+            drops(&port.drops),
         ]);
     }
     write!(out, "\n{table}")?;
@@ -100,20 +101,6 @@ fn properties(network: &NetworkInfo, out: &mut dyn fmt::Write) -> fmt::Result {
         writeln!(out, "capture    {state}: {} of {} frames, {}", capture.kept, capture.most, capture.filter)?;
     }
     Ok(())
-}
-
-/// `15: 12 no room, 3 spoofed`.
-fn drops(port: &PortInfo) -> String {
-    let reasons: Vec<String> = port
-        .drops
-        .iter()
-        .filter(|(_, count)| *count > 0)
-        .map(|(why, count)| format!("{} {why}", Count(*count)))
-        .collect();
-    match reasons.len() {
-        0 | 1 => reasons.concat(),
-        _ => format!("{}: {}", Count(port.dropped()), reasons.join(", ")),
-    }
 }
 
 /// `net mirror NAME FROM TO`, `net mirror NAME off`.

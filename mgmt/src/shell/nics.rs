@@ -11,7 +11,7 @@ use super::arguments::Given;
 use super::command::{Failure, Next};
 use super::human::{Count, Rate, Size};
 use super::machine::on_one_line;
-use super::node::{NicInfo, Node};
+use super::node::{NicInfo, Node, SocketInfo};
 use super::table::Table;
 
 /// `nic list`.
@@ -87,7 +87,54 @@ pub(super) fn info(
     writeln!(out, "sent       {}, {}", Count(c.sent), Size(c.sent_bytes))?;
     writeln!(out, "           {} could not be sent", Count(c.send_errors))?;
     writeln!(out, "resets     {}", Count(c.resets))?;
+    if !nic.sockets.is_empty() {
+        write!(out, "\n{}", sockets(&nic.sockets))?;
+    }
     Ok(Next::Prompt)
+}
+
+/// A row for what came to each, and one for what it has sent with each priority.
+fn sockets(sockets: &[SocketInfo]) -> Table {
+    let mut table =
+        Table::new(&["SOCKET", "ETHERTYPE", "VLAN", "WAY", ">FRAMES", ">BYTES", ">WAITING", "DROPPED"]);
+    for socket in sockets {
+        table.row([
+            on_one_line(&socket.name),
+            format!("{:#06x}", socket.ether_type.0),
+            socket.vlan.map_or("-".into(), |vlan| vlan.number().to_string()),
+            "in".into(),
+            Count(socket.incoming.frames).to_string(),
+            Size(socket.incoming.bytes).to_string(),
+            String::new(),
+            drops(&socket.drops),
+        ]);
+        for out in &socket.outgoing {
+            table.row([
+                String::new(),
+                String::new(),
+                String::new(),
+                format!("out, {}", out.priority),
+                Count(out.sent.frames).to_string(),
+                Size(out.sent.bytes).to_string(),
+                Count(out.waiting).to_string(),
+                drops(&out.drops),
+            ]);
+        }
+    }
+    table
+}
+
+/// Frames that were dropped, by reason: `15: 12 no room, 3 spoofed`.
+pub(super) fn drops(drops: &[(&'static str, u64)]) -> String {
+    let some = || drops.iter().filter(|(_, count)| *count > 0);
+    let reasons: Vec<String> = some().map(|(why, count)| format!("{} {why}", Count(*count))).collect();
+    match reasons.len() {
+        0 | 1 => reasons.concat(),
+        _ => {
+            let all = some().fold(0u64, |sum, (_, count)| sum.saturating_add(*count));
+            format!("{}: {}", Count(all), reasons.join(", "))
+        }
+    }
 }
 
 /// `e1000e`, or with what it is doing: `e1000e: resetting`.

@@ -17,8 +17,8 @@ use net::capture::Filter;
 use super::human::Size;
 use crate::config::VmConfig;
 pub use network::{
-    AddressInfo, CAPTURED_BYTES, CaptureInfo, Echo, Mirror, NetworkInfo, NicInfo, PingReply, PortInfo,
-    PortOwner, Traffic,
+    AddressInfo, CAPTURED_BYTES, CaptureInfo, Echo, Mirror, NetworkInfo, NicInfo, OutgoingInfo, PingReply,
+    PortInfo, PortOwner, SocketInfo, Traffic,
 };
 
 /// The node, as an operator sees and directs it.

@@ -48,11 +48,14 @@ pub enum Reason {
     TooLong,
     /// The port could not take it any more.
     Gone,
+    /// Beyond the port, it would be the node's own word: of an EtherType that one of its sockets has there
+    /// ([`crate::socket`]).
+    NodesOwn,
 }
 
 impl Reason {
     /// All, in the order of their declaration.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Malformed,
         Self::Down,
         Self::Standby,
@@ -74,11 +77,12 @@ impl Reason {
         Self::NoRoom,
         Self::TooLong,
         Self::Gone,
+        Self::NodesOwn,
     ];
 
     /// Whether it is counted at the port that did not get the frame.
     pub const fn is_receivers(self) -> bool {
-        matches!(self, Self::ReceiveLimit | Self::NoRoom | Self::TooLong | Self::Gone)
+        matches!(self, Self::ReceiveLimit | Self::NoRoom | Self::TooLong | Self::Gone | Self::NodesOwn)
     }
 }
 
@@ -106,6 +110,7 @@ impl fmt::Display for Reason {
             Self::NoRoom => "the port had no room for it",
             Self::TooLong => "it is longer than the port takes",
             Self::Gone => "the port went down before it was delivered",
+            Self::NodesOwn => "it has an EtherType by which the node itself speaks there",
         })
     }
 }

@@ -7,7 +7,7 @@ use core::net::IpAddr;
 use core::time::Duration;
 
 use net::capture::Filter;
-use net::frame::{Mac, VlanId};
+use net::frame::{EtherType, Mac, VlanId};
 use net::nic::{Abilities, Counters, Identity, Link};
 
 /// A network card of the machine.
@@ -25,6 +25,33 @@ pub struct NicInfo {
     pub counters: Counters,
     /// The networks that it is an uplink of.
     pub networks: Vec<String>,
+    /// Raw sockets that are open on it.
+    pub sockets: Vec<SocketInfo>,
+}
+
+/// A raw socket on a card: frames of an EtherType, which no VM sends or gets there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SocketInfo {
+    /// Whose it is.
+    pub name: String,
+    pub ether_type: EtherType,
+    pub vlan: Option<VlanId>,
+    /// What came for it, and what of that was dropped, by reason.
+    pub incoming: Traffic,
+    pub drops: Vec<(&'static str, u64)>,
+    /// What it has sent, the most urgent first.
+    pub outgoing: Vec<OutgoingInfo>,
+}
+
+/// What a socket has sent with one priority.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutgoingInfo {
+    pub priority: &'static str,
+    pub sent: Traffic,
+    /// Frames that wait for the card.
+    pub waiting: u64,
+    /// Frames that were refused, or dropped while they waited, by reason.
+    pub drops: Vec<(&'static str, u64)>,
 }
 
 /// A network.

@@ -93,6 +93,41 @@ fn nic_info_tells_what_the_card_can_and_what_it_did() {
 }
 
 #[test]
+fn nic_info_tells_of_each_socket_what_moved_and_why_frames_were_dropped() {
+    let mut node = TestNode::new();
+    let queue = |priority, frames, drops| OutgoingInfo {
+        priority,
+        sent: Traffic { frames, bytes: frames * 1024 },
+        waiting: frames / 100,
+        drops,
+    };
+    let socket = SocketInfo {
+        name: "clu\nster".into(),
+        ether_type: EtherType::EXPERIMENT,
+        vlan: None,
+        incoming: Traffic { frames: 1500, bytes: 3 << 20 },
+        drops: vec![("for another station", 2), ("no handler", 0)],
+        outgoing: vec![queue("urgent", 7, vec![]), queue("bulk", 400, vec![("no room", 9), ("no link", 1)])],
+    };
+    let second = SocketInfo { name: "x".into(), vlan: VlanId::new(7), outgoing: vec![], ..socket.clone() };
+    node.nics[0].sockets = vec![socket, second];
+    let told = answer_of(&mut node, "nic info eth0");
+    let table = "\n\n\
+        SOCKET    ETHERTYPE  VLAN  WAY          FRAMES    BYTES  WAITING  DROPPED\n\
+        clu ster  0x88b5     -     in            1,500    3 MiB           2 for another station\n";
+    assert!(told.contains(table), "{table}\nis not in\n{told}");
+    let rows: Vec<_> = told.lines().rev().take(3).map(str::trim_start).collect();
+    assert_eq!(
+        rows,
+        [
+            "x         0x88b5     7     in            1,500    3 MiB           2 for another station",
+            "out, bulk       400  400 KiB        4  10: 9 no room, 1 no link",
+            "out, urgent       7    7 KiB        0",
+        ]
+    );
+}
+
+#[test]
 fn a_machine_without_cards_and_networks_says_so() {
     let mut node = TestNode::new();
     node.nics.clear();
