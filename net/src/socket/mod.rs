@@ -32,8 +32,8 @@
 //!
 //! Priority ends where the card begins: its ring is first come, first served. So that bulk does not fill it, at most
 //! [`WINDOW`] bytes of bulk lie in each of the card's queues at a time, from all sockets; the rest waits in the lane.
-//! Frames of VMs fill it too: the switch has no queue of its own, so that a guest's frame for which the ring has no room
-//! is lost, and when there is room again all that waits here goes in first. Hence an urgent frame waits for what is in the
+//! Frames of VMs fill it too, and wait in their senders' memory where it has no room; when there is room again all that
+//! waits here goes in first. Hence an urgent frame waits for what is in the
 //! ring when it is sent, at most, and for urgent ones before it; and VMs get what sockets leave. On a slow wire a ring of
 //! a thousand frames of VMs is long: 12 ms of full frames at 1 Gbit/s. Cards for which that is too much are better
 //! not shared.
