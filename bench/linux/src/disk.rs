@@ -2,16 +2,13 @@
 //!
 //! A depth of n is n threads, each of which waits for its request before it makes the next: what a database or a file
 //! server does, and how the peers' figures were taken.
-//!
-//! Where instructions are counted, the time in which a processor has nothing to do is no instructions, and such a
-//! machine's clock jumps over it. There a thread fills that time, and counts its laps: what all else took is the rest.
-use crate::kernel::run_when_idle;
+use crate::filler;
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread::{self, ScopedJoinHandle};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// Not through the page cache; on x86.
@@ -65,52 +62,30 @@ pub fn serve(path: &str) -> io::Result<()> {
             (Some(turn), Some(name), Some(Ok(seconds))) => (turn, name, Duration::from_secs_f64(seconds)),
             _ => return Err(io::Error::other(format!("'{line}' is no turn, pattern and seconds"))),
         };
-        let filled = match words.next() {
-            None => false,
-            Some("filled") => true,
-            Some(other) => return Err(io::Error::other(format!("'{other}' is not 'filled'"))),
-        };
+        let filled = filler::is_wanted(words.next())?;
         let known = PATTERNS.iter().find(|pattern| pattern.name == name);
         let pattern = known.ok_or_else(|| io::Error::other(format!("there is no pattern '{name}'")))?;
         let begin = Instant::now();
-        let (operations, laps) = run(&disk, size, pattern, seconds, filled)?;
+        let (operations, laps) = filler::beside(filled, || run(&disk, size, pattern, seconds))?;
         let (nanos, bytes) = (begin.elapsed().as_nanos(), pattern.bytes);
         println!("DISK {turn} ops={operations} nanos={nanos} bytes={bytes} laps={laps} END");
     }
     Ok(())
 }
 
-/// How many operations were done, and how many laps in the time that was left, if it is to be `filled`.
-fn run(disk: &File, size: u64, pattern: &Pattern, time: Duration, filled: bool) -> io::Result<(u64, u64)> {
+/// How many operations were done.
+fn run(disk: &File, size: u64, pattern: &Pattern, time: Duration) -> io::Result<u64> {
     let next = &AtomicU64::new(0);
-    let over = &AtomicBool::new(false);
     let end = Instant::now() + time;
     thread::scope(|scope| {
-        let filling = filled.then(|| scope.spawn(move || fill(over)));
         let workers: Vec<_> = (0..pattern.depth)
             .map(|n| scope.spawn(move || worker(disk, size, pattern, end, next, n)))
             .collect();
         if workers.is_empty() {
             thread::sleep(time);
         }
-        let done: io::Result<u64> = workers.into_iter().map(joined).sum();
-        over.store(true, Ordering::Relaxed);
-        Ok((done?, filling.map_or(Ok(0), joined)?))
+        workers.into_iter().map(filler::joined).sum()
     })
-}
-
-fn joined(thread: ScopedJoinHandle<'_, io::Result<u64>>) -> io::Result<u64> {
-    thread.join().map_err(|_| io::Error::other("a thread panicked"))?
-}
-
-/// Runs in circles while nobody else wants to run. How many.
-fn fill(over: &AtomicBool) -> io::Result<u64> {
-    run_when_idle()?;
-    let mut laps = 0;
-    while !over.load(Ordering::Relaxed) {
-        laps += 1;
-    }
-    Ok(laps)
 }
 
 fn worker(

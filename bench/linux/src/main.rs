@@ -10,6 +10,7 @@
 //! readings of the counter included. It must be root, and the kernel started with `iomem=relaxed` for
 //! the registers of devices, and `nox2apic` for those of the local APIC.
 mod disk;
+mod filler;
 mod kernel;
 mod net;
 mod stopwatch;

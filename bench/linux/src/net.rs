@@ -3,6 +3,8 @@
 //!
 //! One side is [`listen`]ing; the other does as the lines say that it reads ([`serve`]). A connection begins with a byte
 //! that says what it is for.
+use crate::filler;
+use std::fs;
 use std::io::{self, BufRead, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::thread;
@@ -65,31 +67,71 @@ fn answer(mut connection: TcpStream) -> io::Result<()> {
     }
 }
 
-/// Does as the lines say that it reads: a turn's name, `send`, `receive` or `echo`, for how many seconds. Answers each by
-/// `NET turn count=… nanos=… END`: bytes, or bytes that came back. Ends with its input, or by `end`.
+/// Does as the lines say that it reads: a turn's name, `send`, `receive`, `echo` or `nothing`, for how many seconds, and
+/// `filled` if a thread is to fill the time that is left. Answers each by
+/// `NET turn count=… nanos=… laps=… again=… disordered=… END`: bytes, or bytes that came back; segments of TCP that had to be
+/// sent again, and that came before one that should have come first, as they do where one was lost. Ends with its input, or
+/// by `end`.
 pub fn serve(peer: &str) -> io::Result<()> {
     drop(connect(peer)?);
     println!("NET-READY");
     for line in io::stdin().lock().lines() {
         let line = line?;
-        let words: Vec<&str> = line.split_whitespace().collect();
-        let (turn, what, seconds) = match words[..] {
-            ["end", ..] => break,
-            [] => continue,
-            [turn, what, seconds] => (turn, what, seconds),
+        let mut words = line.split_whitespace();
+        let (turn, what, seconds) = match (words.next(), words.next(), words.next().map(str::parse)) {
+            (Some("end"), ..) => break,
+            (None, ..) => continue,
+            (Some(turn), Some(what), Some(Ok(seconds))) => (turn, what, Duration::from_secs_f64(seconds)),
             _ => return Err(io::Error::other(format!("'{line}' is no turn, direction and seconds"))),
         };
-        let seconds = seconds.parse().map(Duration::from_secs_f64);
-        let seconds = seconds.map_err(|_| io::Error::other(format!("'{line}' has no seconds")))?;
-        let (count, took) = match what {
-            "send" => send(peer, seconds)?,
-            "receive" => receive(peer, seconds)?,
-            "echo" => echo(peer, seconds)?,
-            _ => return Err(io::Error::other(format!("there is no '{what}'"))),
-        };
-        println!("NET {turn} count={count} nanos={} END", took.as_nanos());
+        let filled = filler::is_wanted(words.next())?;
+        let before = Trouble::until_now()?;
+        let ((count, took), laps) = filler::beside(filled, || match what {
+            "send" => send(peer, seconds),
+            "receive" => receive(peer, seconds),
+            "echo" => echo(peer, seconds),
+            "nothing" => nothing(seconds),
+            _ => Err(io::Error::other(format!("there is no '{what}'"))),
+        })?;
+        let trouble = Trouble::until_now()?;
+        let (again, disordered) = (trouble.again - before.again, trouble.disordered - before.disordered);
+        let nanos = took.as_nanos();
+        println!(
+            "NET {turn} count={count} nanos={nanos} laps={laps} again={again} disordered={disordered} END"
+        );
     }
     Ok(())
+}
+
+/// What TCP counts of its troubles.
+struct Trouble {
+    again: u64,
+    disordered: u64,
+}
+
+impl Trouble {
+    /// Since the start (proc(5), `/proc/net/snmp` and `netstat`).
+    fn until_now() -> io::Result<Self> {
+        let (snmp, netstat) =
+            (fs::read_to_string("/proc/net/snmp")?, fs::read_to_string("/proc/net/netstat")?);
+        Ok(Self {
+            again: counter(&snmp, "Tcp:", "RetransSegs")?,
+            disordered: counter(&netstat, "TcpExt:", "TCPOFOQueue")?,
+        })
+    }
+}
+
+/// A counter from two lines that begin with `group`: the names, and the values below them.
+fn counter(text: &str, group: &str, name: &str) -> io::Result<u64> {
+    let mut lines = text.lines().filter(|line| line.starts_with(group)).map(str::split_whitespace);
+    let mut value = || lines.next()?.zip(lines.next()?).find(|(key, _)| *key == name)?.1.parse().ok();
+    value().ok_or_else(|| io::Error::other(format!("Linux counts no {name}")))
+}
+
+fn nothing(time: Duration) -> io::Result<(u64, Duration)> {
+    let begin = Instant::now();
+    thread::sleep(time);
+    Ok((0, begin.elapsed()))
 }
 
 fn connect(peer: &str) -> io::Result<TcpStream> {
