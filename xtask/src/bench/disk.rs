@@ -17,7 +17,9 @@
 //! its laps took is left out.
 use super::Values;
 use super::counted::Counter;
+use super::exits::{self, Exits};
 use super::guests::{self, DiskBus, NAME};
+use super::pairs;
 use super::reading::number;
 use crate::artifacts::Artifacts;
 use crate::failure::{Failure, Result};
@@ -37,8 +39,6 @@ const DRIVE: u64 = 256 << 20;
 const TURN: f64 = 0.5;
 /// The same in a machine that counts instructions, a thousand million of which are a second there.
 const COUNTED_TURN: f64 = 0.2;
-/// Turns of each, one after the other's.
-const PAIRS: usize = 9;
 /// Seconds of the turn whose exits are counted.
 const COUNTED_EXITS: f64 = 3.0;
 /// Seconds that no request takes.
@@ -57,8 +57,8 @@ const NOTHING: &str = "nothing";
 /// What Linux is to do without a hypervisor.
 const LINUX_DISK: &str = "disk:/dev/nvme0n1";
 
-/// What a machine has done in all its turns.
-#[derive(Clone, Copy, Default)]
+/// What a machine has done in a turn.
+#[derive(Clone, Copy)]
 struct Done {
     operations: f64,
     seconds: f64,
@@ -67,13 +67,6 @@ struct Done {
 }
 
 impl Done {
-    fn add(&mut self, more: &Self) {
-        self.operations += more.operations;
-        self.seconds += more.seconds;
-        self.laps += more.laps;
-        self.bytes = more.bytes;
-    }
-
     fn per_second(self) -> f64 {
         self.operations / self.seconds
     }
@@ -122,48 +115,8 @@ impl Machine {
 
     /// All exits of the VM until now.
     fn exits(&mut self) -> Result<Exits> {
-        self.session.send("\x1d")?;
-        self.session.wait_for("back on the node]", PATIENCE)?;
-        self.session.send(&format!("vm info {NAME}\rno-such-command\r"))?;
-        let text = self.session.wait_for("unknown command", PATIENCE)?.text;
-        self.session.send(&format!("vm console {NAME}\r"))?;
-        self.session.wait_for("comes back to the node]", PATIENCE)?;
-        Exits::read(&text)
-    }
-}
-
-/// Exits by kind.
-struct Exits(Vec<(String, f64)>);
-
-impl Exits {
-    fn read(info: &str) -> Result<Self> {
-        let table = info.split_once("NUMBER").ok_or_else(|| Failure::new("'vm info' shows no exits"))?.1;
-        let row = |line: &str| {
-            // Kind, number, share in percent.
-            let mut words: Vec<&str> = line.split_whitespace().collect();
-            words.pop().filter(|word| *word == "%")?;
-            words.pop()?;
-            let count = words.pop()?.replace(',', "").parse().ok()?;
-            Some((words.join(" "), count))
-        };
-        Ok(Self(table.lines().filter_map(row).collect()))
-    }
-
-    fn all(&self) -> f64 {
-        self.0.iter().map(|(_, count)| count).sum()
-    }
-
-    /// Those that are not in `other`.
-    fn less(&self, other: &Self) -> Self {
-        let there = |kind: &str| other.0.iter().find(|(k, _)| k == kind).map_or(0.0, |(_, count)| *count);
-        Self(self.0.iter().map(|(kind, count)| (kind.clone(), count - there(kind))).collect())
-    }
-
-    /// The most frequent, per operation.
-    fn per(&self, operations: f64) -> String {
-        let each = self.0.iter().map(|(kind, count)| (kind, count / operations));
-        let frequent = each.filter(|(_, share)| *share > 0.01);
-        frequent.map(|(kind, share)| format!("{kind} {share:.2}")).collect::<Vec<_>>().join(", ")
+        let info = exits::node_says(&mut self.session, &format!("vm info {NAME}"), PATIENCE)?;
+        Exits::read(&info)
     }
 }
 
@@ -175,21 +128,14 @@ pub(super) fn compare(built: &Artifacts, guest: &Guest, bus: DiskBus, group: &st
         step(&what, || Ok((start_linux(guest, &folder)?, start_node(built, guest, bus, &folder)?)))?;
     let mut values = Values::new();
     for pattern in PATTERNS {
-        let (mut ours, mut theirs) = (Done::default(), Done::default());
         step(&format!("comparing disks: {} {pattern}", bus.name()), || -> Result<()> {
-            // A first turn of each warms up what there is to warm up.
-            linux.turn(pattern, TURN)?;
-            node.turn(pattern, TURN)?;
-            let mut ratios = [0.0; PAIRS];
-            for ratio in &mut ratios {
-                let (linux, node) = (linux.turn(pattern, TURN)?, node.turn(pattern, TURN)?);
-                *ratio = node.per_second() / linux.per_second();
-                theirs.add(&linux);
-                ours.add(&node);
-            }
-            ratios.sort_by(f64::total_cmp);
-            let [least, .., most] = ratios;
-            let middle = ratios[PAIRS / 2];
+            let mut bytes = 0.0;
+            let ours = || {
+                let done = node.turn(pattern, TURN)?;
+                bytes = done.bytes;
+                Ok(done.per_second())
+            };
+            let pairs = pairs::compare(ours, || linux.turn(pattern, TURN).map(Done::per_second))?;
             // A turn of nothing has the exits of the words that are typed and printed.
             let first = node.exits()?;
             node.turn(NOTHING, 0.0)?;
@@ -197,16 +143,15 @@ pub(super) fn compare(built: &Artifacts, guest: &Guest, bus: DiskBus, group: &st
             let counted = node.turn(pattern, COUNTED_EXITS)?;
             let exits = node.exits()?.less(&second).less(&second.less(&first));
             say(&format!(
-                "{pattern}: {:.0} a second ({:.0} MB/s), Linux itself {:.0}: {middle:.2} of it ({least:.2} to {most:.2}); \
-                 {:.2} exits each: {}",
-                ours.per_second(),
-                ours.per_second() * ours.bytes / 1e6,
-                theirs.per_second(),
+                "{pattern}: {:.0} a second ({:.0} MB/s), Linux itself {:.0}: {pairs}; {:.2} exits each: {}",
+                pairs.ours,
+                pairs.ours * bytes / 1e6,
+                pairs.theirs,
                 exits.all() / counted.operations,
                 exits.per(counted.operations)
             ));
-            values.insert(format!("{group}.{pattern}"), middle);
-            values.insert(format!("{group}.{pattern}_iops"), ours.per_second());
+            values.insert(format!("{group}.{pattern}"), pairs.ratio);
+            values.insert(format!("{group}.{pattern}_iops"), pairs.ours);
             values.insert(format!("{group}.exits_{pattern}"), exits.all() / counted.operations);
             Ok(())
         })?;
@@ -300,19 +245,4 @@ fn start_node(built: &Artifacts, guest: &Guest, bus: DiskBus, folder: &Path) -> 
 fn ready(mut session: Session) -> Result<Machine> {
     session.wait_for("DISK-READY", PATIENCE)?;
     Ok(Machine { session, turns: 0 })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn exits_are_read_from_what_vm_info_shows() {
-        let before = "VCPU EXITS\n0 1\n\nEXIT  NUMBER  SHARE\nHLT   1,000  98.9 %\nport in 11 1.1 %\n";
-        let before = Exits::read(before).unwrap();
-        let after = Exits::read("EXIT NUMBER SHARE\nHLT 1,600 99.3 %\nport in 11 0.7 %\n").unwrap();
-        assert_eq!((before.all(), after.all()), (1011.0, 1611.0));
-        assert_eq!(after.less(&before).all(), 600.0);
-        assert_eq!(after.less(&before).per(300.0), "HLT 2.00");
-    }
 }

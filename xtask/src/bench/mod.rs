@@ -19,6 +19,7 @@
 //! - `counted`: runs in the counting machine, with the second try that it sometimes needs.
 //! - `node`: time to ready, memory.
 //! - `disk`: a guest's disk beside Linux' own.
+//! - `pairs`: two machines turn by turn; `exits`: what the node counts of a VM meanwhile.
 //! - `reading`: numbers in what a console showed.
 //! - `report`: the table and `bench.json`.
 use crate::args::Args;
@@ -36,8 +37,10 @@ use std::process::ExitCode;
 mod catalogue;
 mod counted;
 mod disk;
+mod exits;
 mod guests;
 mod node;
+mod pairs;
 mod reading;
 mod report;
 
