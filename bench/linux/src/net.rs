@@ -19,8 +19,8 @@ const ECHO: u8 = b'e';
 
 /// Bytes of a write or read.
 const PIECE: usize = 64 << 10;
-/// How long it takes at most until somebody listens.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long it takes at most until somebody listens: a VM that boots in an emulated machine.
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Takes connections for ever.
 pub fn listen(address: &str) -> io::Result<()> {

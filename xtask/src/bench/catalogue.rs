@@ -25,6 +25,16 @@ pub(super) enum Group {
     DiskBoot,
     /// Instructions of a disk's requests.
     DiskPath,
+    /// A network on a virtual card of the machine beside the same without a hypervisor.
+    NetVirtio,
+    /// The same on Intel's 82540EM,
+    NetE1000,
+    /// and 82574L.
+    NetE1000e,
+    /// Two guests beside two of KVM.
+    NetGuests,
+    /// Instructions of a network's frames.
+    NetPath,
     /// Files.
     Image,
     /// The measurement itself; belongs to whatever is measured.
@@ -69,6 +79,11 @@ const fn metric(name: &'static str, group: Group, unit: &'static str, what: &'st
     Metric { name, group, unit, better: Better::Lower, target: None, kvm: None, what }
 }
 
+/// A rate, or a share of another's.
+const fn rate(name: &'static str, group: Group, unit: &'static str, what: &'static str) -> Metric {
+    Metric { better: Better::Higher, ..metric(name, group, unit, what) }
+}
+
 /// What a guest's disk does, as a part of what Linux does with it without a hypervisor.
 const fn disk(name: &'static str, group: Group, what: &'static str) -> Metric {
     Metric { better: Better::Higher, ..metric(name, group, "of Linux", what) }
@@ -80,6 +95,10 @@ const fn disk_iops(name: &'static str, group: Group, what: &'static str) -> Metr
 
 const fn disk_path(name: &'static str, what: &'static str) -> Metric {
     metric(name, Group::DiskPath, INSTRUCTIONS, what)
+}
+
+const fn net_path(name: &'static str, what: &'static str) -> Metric {
+    metric(name, Group::NetPath, INSTRUCTIONS, what)
 }
 
 const fn disk_exits(name: &'static str, group: Group, what: &'static str) -> Metric {
@@ -164,7 +183,7 @@ impl Metric {
 /// All metrics in the table's order. The targets of exits are a quarter of KVM's instructions; where KVM
 /// was not measured (MSRs) they are those of CPUID, whose path in KVM is the same.
 pub(super) fn catalogue() -> impl Iterator<Item = &'static Metric> {
-    [EXITS, BLK, SCSI, OTHERS].into_iter().flatten()
+    [EXITS, BLK, SCSI, NET_VIRTIO, NET_E1000, NET_E1000E, NET_GUESTS, OTHERS].into_iter().flatten()
 }
 
 const EXITS: &[Metric] = &[
@@ -278,6 +297,39 @@ macro_rules! of_disks {
 const BLK: &[Metric] = of_disks!("disk" Disk);
 const SCSI: &[Metric] = of_disks!("scsi" Scsi);
 
+/// The rows of a guest's network by a card of the machine. KVM was measured by the 82540EM, with vhost.
+macro_rules! of_networks {
+    ($card:literal $group:ident: $($what:literal [$($of_kvm:tt)*] $target:literal $words:literal $rate:literal $unit:literal
+        $each:literal;)*) => {
+        &[
+            $(rate(concat!("net.", $card, ".", $what), Group::$group, "of Linux", $words)
+                .at_least($target)$($of_kvm)*,)*
+            $(rate(concat!("net.", $card, ".", $rate), Group::$group, $unit, $words),)*
+            $(metric(concat!("net.", $card, ".exits_", $what), Group::$group, "exits", $each),)*
+        ]
+    };
+    ($card:literal $group:ident [$($send:tt)*] [$($receive:tt)*] [$($echo:tt)*]) => {
+        of_networks! { $card $group:
+            "send" [$($send)*] 0.7 "a guest sends by TCP" "send_mbs" "MB/s" "exits per frame that a guest sends";
+            "receive" [$($receive)*] 0.7 "a guest receives by TCP" "receive_mbs" "MB/s" "exits per frame that a guest receives";
+            "echo" [$($echo)*] 0.6 "a byte goes there and back" "echo_rate" "a second" "exits per byte that goes there and back";
+        }
+    };
+}
+
+const NET_VIRTIO: &[Metric] = of_networks!("virtio" NetVirtio [] [] []);
+const NET_E1000: &[Metric] = of_networks!("e1000" NetE1000 [.kvm(0.24)] [.kvm(0.36)] [.kvm(0.30)]);
+const NET_E1000E: &[Metric] = of_networks!("e1000e" NetE1000e [] [] []);
+
+const NET_GUESTS: &[Metric] = &[
+    rate("net.guests.send", Group::NetGuests, "of KVM", "a guest sends to another by TCP").at_least(3.0),
+    rate("net.guests.echo", Group::NetGuests, "of KVM", "a byte goes to another guest and back"),
+    rate("net.guests.send_mbs", Group::NetGuests, "MB/s", "a guest sends to another by TCP"),
+    rate("net.guests.echo_rate", Group::NetGuests, "a second", "a byte goes to another guest and back"),
+    metric("net.guests.exits_send", Group::NetGuests, "exits", "exits of both per frame from guest to guest"),
+    metric("net.guests.exits_echo", Group::NetGuests, "exits", "exits of both per byte there and back"),
+];
+
 const OTHERS: &[Metric] = &[
     Metric {
         better: Better::Higher,
@@ -299,6 +351,12 @@ const OTHERS: &[Metric] = &[
     disk_path("disk.instructions_read_32_more", "the same, beyond those of Linux itself"),
     disk_path("disk.instructions_write_32_more", "the same, beyond those of Linux itself"),
     disk_path("disk.instructions_read_seq_more", "the same, beyond those of Linux itself"),
+    net_path("net.instructions_send", "guest and hypervisor, per frame that is sent"),
+    net_path("net.instructions_receive", "guest and hypervisor, per frame that is received"),
+    net_path("net.instructions_echo", "guest and hypervisor, per byte there and back"),
+    net_path("net.instructions_send_more", "the same, beyond those of Linux itself"),
+    net_path("net.instructions_receive_more", "the same, beyond those of Linux itself"),
+    net_path("net.instructions_echo_more", "the same, beyond those of Linux itself"),
     metric("node.ready", Group::Node, "ms", "from hand-over to ready, 4 CPUs").at_most(1000.0),
     metric("node.memory", Group::Node, "KiB", "used by the hypervisor of 2 GiB, no VM")
         .at_most(32.0 * 1024.0),

@@ -16,7 +16,7 @@ use std::thread;
 pub(super) const NAME: &str = "bench";
 
 /// Linux as the peers' figures were taken with it.
-const CMDLINE: &str = "console=ttyS0 panic=-1 quiet iomem=relaxed nox2apic";
+pub(super) const CMDLINE: &str = "console=ttyS0 panic=-1 quiet iomem=relaxed nox2apic";
 
 /// Modules in the initramfs.
 const MODULES: [&str; 10] = [
@@ -51,6 +51,16 @@ disk:*)
   until [ -b ${run#disk:} ]; do sleep 0.1; done
   # As it is typed, without its echo: what is read is what the program says.
   stty -echo; /bench-linux disk ${run#disk:};;
+net:*|listen:*)
+  for m in $(cat /modules/order 2>/dev/null); do insmod /modules/$m.ko; done
+  # Its address with the prefix's length, and the one to talk with or to listen at.
+  set -- $(echo ${run#*:} | tr , ' ')
+  until [ -d /sys/class/net/eth0 ]; do sleep 0.1; done
+  ip link set lo up; ip addr add $1 dev eth0; ip link set eth0 up
+  case $run in
+  net:*) stty -echo; /bench-linux net $2;;
+  *) /bench-linux listen $2;;
+  esac;;
 stay) while :; do sleep 1000; done;;
 esac
 sync; poweroff -f
@@ -80,7 +90,7 @@ pub(super) fn boot(built: &Artifacts, guest: &Guest) -> Result<Medium> {
     linux_volume(built, guest, "boot", "", "boot")
 }
 
-const ATTACHED: &str = "[node]\non_idle = \"poweroff\"\n[console]\nattach = \"bench\"\n";
+pub(super) const ATTACHED: &str = "[node]\non_idle = \"poweroff\"\n[console]\nattach = \"bench\"\n";
 
 fn linux_volume(built: &Artifacts, guest: &Guest, name: &str, head: &str, run: &str) -> Result<Medium> {
     let volume = Volume::with_linux(name, guest)?;
@@ -151,7 +161,8 @@ pub(super) fn many(built: &Artifacts, guest: &Guest, count: usize) -> Result<Med
     volume.write(built, &vms)
 }
 
-fn linux_vm(name: &str, vcpus: u32, memory: &str, run: &str) -> String {
+/// A VM with what [`Volume::with_linux`] puts there; more keys may follow.
+pub(super) fn linux_vm(name: &str, vcpus: u32, memory: &str, run: &str) -> String {
     format!(
         "[[vm]]\nname = \"{name}\"\nvcpus = {vcpus}\nmemory = \"{memory}\"\nkernel = \"vmlinuz\"\n\
          initrd = \"initrd.img\"\ncmdline = \"{CMDLINE} run={run}\"\n"
@@ -159,10 +170,11 @@ fn linux_vm(name: &str, vcpus: u32, memory: &str, run: &str) -> String {
 }
 
 /// A folder in which a configuration and its files come together.
-struct Volume(PathBuf);
+pub(super) struct Volume(PathBuf);
 
 impl Volume {
-    fn new(name: &str) -> Result<Self> {
+    /// An empty one.
+    pub fn new(name: &str) -> Result<Self> {
         workspace::target_folder(&format!("bench/{name}")).map(Self)
     }
 
@@ -180,10 +192,8 @@ impl Volume {
     }
 
     /// Likewise; [`INIT`] can also load these drivers.
-    fn with_linux_and(name: &str, guest: &Guest, drivers: &[&str]) -> Result<Self> {
-        // The C library goes into the program. The compiler driver is there: Rust itself links by it.
-        let flags = ["-C", "target-feature=+crt-static", "-C", "strip=symbols"];
-        let program = build("bench-linux", "x86_64-unknown-linux-gnu", "release", &flags)?;
+    pub fn with_linux_and(name: &str, guest: &Guest, drivers: &[&str]) -> Result<Self> {
+        let program = linux_program()?;
         let volume = Self::new(name)?;
         let mut initramfs = Initramfs::busybox(guest, INIT)?;
         initramfs.file("bench-linux", 0o755, &read(&program)?);
@@ -208,12 +218,18 @@ impl Volume {
     }
 
     /// Its Linux for a machine without a hypervisor.
-    fn linux(&self, cmdline: String) -> Medium {
-        Medium::Linux { kernel: self.0.join("vmlinuz"), initrd: self.0.join("initrd.img"), cmdline }
+    pub fn linux(&self, cmdline: String) -> Medium {
+        Medium::Linux { kernel: self.path("vmlinuz"), initrd: self.path("initrd.img"), cmdline }
     }
 
-    fn put(&self, name: &str, content: &[u8]) -> Result<()> {
-        let path = self.0.join(name);
+    /// Where its file of this name is.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// Adds a file.
+    pub fn put(&self, name: &str, content: &[u8]) -> Result<()> {
+        let path = self.path(name);
         fs::write(&path, content).context(|| format!("cannot write {}", path.display()))
     }
 
@@ -221,7 +237,8 @@ impl Volume {
         self.put(name, &read(from)?)
     }
 
-    fn write(&self, built: &Artifacts, config: &str) -> Result<Medium> {
+    /// The image with this configuration.
+    pub fn write(&self, built: &Artifacts, config: &str) -> Result<Medium> {
         image::write(&self.contents(config)?, built, &self.0).map(|image| Medium::Disk(image.disk))
     }
 
@@ -233,6 +250,13 @@ impl Volume {
         self.put("purevisor.toml", config.as_bytes())?;
         Contents::of(&self.0.join("purevisor.toml"))
     }
+}
+
+/// The program of Linux guests, which runs in any Linux.
+pub(super) fn linux_program() -> Result<PathBuf> {
+    // The C library goes into the program. The compiler driver is there: Rust itself links by it.
+    let flags = ["-C", "target-feature=+crt-static", "-C", "strip=symbols"];
+    build("bench-linux", "x86_64-unknown-linux-gnu", "release", &flags)
 }
 
 /// As gzip does it at its fastest, with which the peers' guest was compressed: unpacking is a part of the boot.
@@ -252,7 +276,8 @@ fn compressed(archive: &[u8]) -> Result<Vec<u8>> {
     }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>> {
+/// A file's bytes.
+pub(super) fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).context(|| format!("cannot read {}", path.display()))
 }
 

@@ -4,12 +4,13 @@
 //! time-stamp counter is one instruction of guest and hypervisor ([`crate::rig::Qemu::counted`]; in
 //! [`crate::rig::Bochs`] it always is). Such
 //! figures are exact; they depend neither on this computer nor on what else it does. `node.ready` is a time, and
-//! disks are compared with Linux' own at the same time on the same computer.
+//! disks and networks are compared with Linux' own at the same time on the same computer.
 //!
 //! ```text
 //!  guests: two programs, built ──► counted: a machine that counts ──► BENCH lines, log lines ──┐
 //!  node: machines with 4 processors ──► "ready" line, `mem` ───────────────────────────────────┤
 //!  disk: Linux and Linux in a VM, turn by turn ──► DISK lines, `vm info` ──────────────────────┤
+//!  net: likewise with cards, and guests beside KVM's ──► NET lines, `vm info`, `net info` ──────┤
 //!  artifacts: sizes of the files ──────────────────────────────────────────────────────────────┤
 //!                                                       catalogue (targets, peers) ──► report ◄┘
 //! ```
@@ -19,6 +20,7 @@
 //! - `counted`: runs in the counting machine, with the second try that it sometimes needs.
 //! - `node`: time to ready, memory.
 //! - `disk`: a guest's disk beside Linux' own.
+//! - `net`: a guest's network beside Linux' own, guests among each other beside those of KVM.
 //! - `pairs`: two machines turn by turn; `exits`: what the node counts of a VM meanwhile.
 //! - `reading`: numbers in what a console showed.
 //! - `report`: the table and `bench.json`.
@@ -30,6 +32,7 @@ use crate::{artifacts, setup, workspace};
 use catalogue::{Group, Metric, catalogue};
 use counted::Counter;
 use guests::DiskBus;
+use net::Card;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -39,6 +42,7 @@ mod counted;
 mod disk;
 mod exits;
 mod guests;
+mod net;
 mod node;
 mod pairs;
 mod reading;
@@ -92,6 +96,19 @@ pub fn command(mut args: Args) -> Result<ExitCode> {
     }
     if wanted(Group::DiskPath) {
         values.extend(disk::instructions(&built, &guest, &mut counter)?);
+    }
+    for (group, card) in
+        [(Group::NetVirtio, Card::Virtio), (Group::NetE1000, Card::E1000), (Group::NetE1000e, Card::E1000e)]
+    {
+        if wanted(group) {
+            values.extend(net::compare(&built, &guest, card)?);
+        }
+    }
+    if wanted(Group::NetGuests) {
+        values.extend(net::guests(&built, &guest)?);
+    }
+    if wanted(Group::NetPath) {
+        values.extend(net::instructions(&built, &guest, &mut counter)?);
     }
     values.insert("rig.retries".into(), f64::from(counter.retries()));
 

@@ -21,7 +21,7 @@
 //!   thrown away, so that runs do not see each other.
 use crate::failure::{Context, Failure, Result};
 use crate::workspace;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
@@ -113,6 +113,7 @@ pub struct Qemu {
     debug_log: Option<PathBuf>,
     drives: Vec<Drive>,
     monitor: Option<PathBuf>,
+    caller: Vec<OsString>,
     extra: Vec<OsString>,
 }
 
@@ -133,6 +134,7 @@ impl Qemu {
             debug_log: None,
             drives: Vec::new(),
             monitor: None,
+            caller: Vec::new(),
             extra: Vec::new(),
         }
     }
@@ -212,6 +214,13 @@ impl Qemu {
         self
     }
 
+    /// Lets the emulator be called by this program, behind whose arguments its own call comes. The program must become
+    /// it, by exec.
+    pub fn called_by(mut self, program: impl IntoIterator<Item = impl Into<OsString>>) -> Self {
+        self.caller = program.into_iter().map(Into::into).collect();
+        self
+    }
+
     /// More arguments.
     pub fn args(mut self, args: impl IntoIterator<Item = impl Into<OsString>>) -> Self {
         self.extra.extend(args.into_iter().map(Into::into));
@@ -234,7 +243,9 @@ impl Qemu {
     }
 
     fn command(&self, scratch: &Scratch, serial: &str) -> Result<Command> {
-        let mut command = process::bound(Emulator::Qemu.name());
+        let mut call = self.caller.iter().map(OsString::as_os_str).chain([OsStr::new(Emulator::Qemu.name())]);
+        let mut command = process::bound(call.next().unwrap_or_default());
+        command.args(call);
         command.args(["-nodefaults", "-display", "none", "-vga", "std", "-serial", serial]);
         command.args(["-machine", if self.machine == Machine::Q35 { "q35" } else { "pc" }]);
         match (self.accelerator, self.counted) {
@@ -358,6 +369,17 @@ mod tests {
             assert!(line.contains(part), "{part}: {line}");
         }
         assert!(line.ends_with("-S") && line.contains("-no-reboot") && !line.contains("icount"));
+    }
+
+    #[test]
+    fn another_program_may_call_the_emulator() {
+        let qemu = Qemu::new(Medium::Folder("/esp".into()));
+        assert!(line(&qemu).starts_with("--pdeathsig KILL -- qemu-system-x86_64 -nodefaults"));
+        let line = line(&qemu.called_by(["unshare", "--net"]));
+        assert!(
+            line.starts_with("--pdeathsig KILL -- unshare --net qemu-system-x86_64 -nodefaults"),
+            "{line}"
+        );
     }
 
     #[test]

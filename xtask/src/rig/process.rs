@@ -1,5 +1,6 @@
 //! An emulator as a process that never outlives its owner.
 use crate::failure::{Context, Result};
+use std::ffi::OsStr;
 use std::process::{Child, Command};
 
 /// A running emulator. It ends with the value, and with the thread that started it: also when that is killed
@@ -9,9 +10,9 @@ pub(super) struct Process(pub Child);
 
 /// A call of `program` that is killed with the thread that starts it. `setpriv` is in Debian's essential
 /// package util-linux.
-pub(super) fn bound(program: &str) -> Command {
+pub(super) fn bound(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "KILL", "--", program]);
+    command.args(["--pdeathsig", "KILL", "--"]).arg(program);
     command
 }
 

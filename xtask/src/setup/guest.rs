@@ -10,8 +10,19 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Stands for whichever kernel is current; depends on it.
-const KERNEL_META_PACKAGE: &str = "linux-image-cloud-amd64";
+/// One of Debian's kernels.
+struct Kernel {
+    /// Stands for whichever is current; depends on it.
+    meta_package: &'static str,
+    /// Where its files are, in the target folder.
+    folder: &'static str,
+}
+
+/// That for VMs, which is small.
+const CLOUD: Kernel = Kernel { meta_package: "linux-image-cloud-amd64", folder: "guest" };
+/// That for machines, with the drivers of real devices.
+const FULL: Kernel = Kernel { meta_package: "linux-image-amd64", folder: "guest-full" };
+
 const BUSYBOX_PACKAGE: &str = "busybox-static";
 
 /// The guest's files, unpacked.
@@ -26,9 +37,14 @@ impl Guest {
         self.folder.join("vmlinuz")
     }
 
+    /// Where the static busybox is.
+    pub fn busybox_path(&self) -> PathBuf {
+        self.folder.join("busybox")
+    }
+
     /// The static busybox.
     pub fn busybox(&self) -> Result<Vec<u8>> {
-        let path = self.folder.join("busybox");
+        let path = self.busybox_path();
         fs::read(&path).context(|| format!("cannot read {}", path.display()))
     }
 
@@ -66,14 +82,24 @@ impl Guest {
 
 /// The guest's files, fetched unless they are there.
 pub fn ensure() -> Result<Guest> {
-    let folder = workspace::target()?.join("guest");
+    ensured(&CLOUD)
+}
+
+/// The same with a kernel that has drivers for real devices too, such as Intel's network cards.
+pub fn ensure_with_all_drivers() -> Result<Guest> {
+    ensured(&FULL)
+}
+
+fn ensured(kernel: &Kernel) -> Result<Guest> {
+    let folder = workspace::target()?.join(kernel.folder);
     let guest = Guest { folder: folder.clone() };
     if guest.kernel().exists() {
         return Ok(guest);
     }
-    progress::step("fetching the guest's kernel and busybox", || {
-        let unfinished = workspace::target_folder(&format!("guest-unfinished-{}", std::process::id()))?;
-        let fetched = fetch(&unfinished).and_then(|()| match fs::rename(&unfinished, &folder) {
+    progress::step(&format!("fetching {} and busybox", kernel.meta_package), || {
+        let unfinished = format!("{}-unfinished-{}", kernel.folder, std::process::id());
+        let unfinished = workspace::target_folder(&unfinished)?;
+        let fetched = fetch(kernel, &unfinished).and_then(|()| match fs::rename(&unfinished, &folder) {
             // Someone else was faster.
             Err(_) if guest.kernel().exists() => Ok(()),
             renamed => renamed.context(|| format!("cannot put {} in place", folder.display())),
@@ -84,11 +110,12 @@ pub fn ensure() -> Result<Guest> {
     Ok(guest)
 }
 
-fn fetch(into: &Path) -> Result<()> {
+fn fetch(kernel: &Kernel, into: &Path) -> Result<()> {
     if !packages::package_lists_are_there() {
         update()?;
     }
-    let kernel_package = current_kernel().or_else(|_| update().and_then(|()| current_kernel()))?;
+    let current = || current_kernel(kernel.meta_package);
+    let kernel_package = current().or_else(|_| update().and_then(|()| current()))?;
     let names = [kernel_package.as_str(), BUSYBOX_PACKAGE];
     let download = || {
         let mut apt = Command::new("apt-get");
@@ -135,12 +162,12 @@ fn update() -> Result<()> {
 }
 
 /// The package that the meta-package depends on.
-fn current_kernel() -> Result<String> {
+fn current_kernel(meta_package: &str) -> Result<String> {
     let mut apt = Command::new("apt-cache");
-    apt.args(["depends", KERNEL_META_PACKAGE]);
-    let text = workspace::output(&mut apt, &format!("look up {KERNEL_META_PACKAGE}"))?;
+    apt.args(["depends", meta_package]);
+    let text = workspace::output(&mut apt, &format!("look up {meta_package}"))?;
     let depends = text.lines().find_map(|line| line.trim().strip_prefix("Depends: "));
-    depends.map(String::from).ok_or_else(|| Failure::new(format!("apt knows no {KERNEL_META_PACKAGE}")))
+    depends.map(String::from).ok_or_else(|| Failure::new(format!("apt knows no {meta_package}")))
 }
 
 fn files(folder: &Path) -> Result<Vec<PathBuf>> {
