@@ -79,3 +79,23 @@ impl Lane {
         call
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_call_makes_the_network_and_then_becomes_the_emulator() {
+        let lane = Lane { busybox: "/busybox".into(), program: "/program".into() };
+        let call: Vec<_> =
+            lane.call("SCRIPT").iter().map(|word| word.to_string_lossy().into_owned()).collect();
+        assert_eq!(call[..2], ["unshare", "--net"]);
+        let script = call.iter().position(|word| word == "--").unwrap();
+        // What comes behind it is the emulator's own call, to which the script shifts.
+        assert_eq!(
+            call[script..],
+            ["--", "sh", "-c", "SCRIPT", "sh", "/busybox", "10.9.0.1", "/program", PEER]
+        );
+        assert!(LISTEN.contains("shift 4\nexec"));
+    }
+}
