@@ -6,7 +6,7 @@ use crate::virtio::queue::{Broken, Chain, Service, Token, Virtqueue};
 use alloc::sync::{Arc, Weak};
 use core::sync::atomic::{AtomicU32, Ordering};
 use net::frame::{Headers, LONGEST, Network, Transport};
-use net::nic::{Done, Frame, Offload, Sent};
+use net::nic::{Done, Frame, Offload, SegmentationKind, Sent};
 
 /// A transmit queue, and the frames of it that somebody has.
 pub(super) struct Transmitter {
@@ -47,7 +47,7 @@ impl Transmitter {
             return None;
         }
         let headers = Headers::parse(beginning, bytes).ok()?;
-        let offload = header::parse(&header, || end_of(&headers))?;
+        let offload = header::parse(&header, |kind| end_of(&headers, kind))?;
         let frame = Frame { beginning, rest: list.segments(), offload };
         frame.check().ok()?;
         if !is_behind_addresses(&offload, &headers) {
@@ -61,10 +61,13 @@ impl Transmitter {
     }
 }
 
-/// Where the headers of a TCP segment end.
-fn end_of(headers: &Headers) -> Option<u16> {
-    match headers.transport {
-        Transport::Tcp(tcp) => u16::try_from(headers.transport_at + tcp.header).ok(),
+/// Where the headers of a TCP segment end that is to be cut so. Whoever gets it whole would take it for what the kind says.
+fn end_of(headers: &Headers, kind: SegmentationKind) -> Option<u16> {
+    match (headers.transport, headers.network, kind) {
+        (Transport::Tcp(tcp), Network::V4(_), SegmentationKind::Tcp4)
+        | (Transport::Tcp(tcp), Network::V6(_), SegmentationKind::Tcp6) => {
+            u16::try_from(headers.transport_at + tcp.header).ok()
+        }
         _ => None,
     }
 }

@@ -31,6 +31,8 @@ fn what_is_no_frame_goes_nowhere_and_its_buffer_comes_back() {
         (header(&[(1, 1), (4, 100)]), tcp.clone()),
         (cut(1, 0), tcp.clone()),
         (cut(3, 100), tcp.clone()),
+        // Of another version of IP than it is.
+        (cut(4, 100), tcp.clone()),
         // A packet longer than its frame.
         (header(&[]), good[..100].to_vec()),
     ]
