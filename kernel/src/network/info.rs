@@ -113,6 +113,7 @@ impl Network {
 fn word(reason: Reason) -> &'static str {
     match reason {
         Reason::Malformed => "malformed",
+        Reason::Oversized => "longer than the MTU",
         Reason::Down => "port is down",
         Reason::Standby => "uplink on standby",
         Reason::Source => "no station's source",

@@ -228,6 +228,14 @@ impl Network {
             None => 1,
         };
         let mut inner = self.inner.lock();
+        if frame.longest() > headers.network_at + usize::from(self.config.mtu) {
+            inner.switch.oversized(from, bytes);
+            drop(inner);
+            if let Some(done) = done {
+                done.sent();
+            }
+            return;
+        }
         let verdict = inner.switch.forward(time::now().0, from, headers, bytes, pieces);
         if let Verdict::Forward(forward) = verdict {
             let mut left = forward.to | forward.mirror;

@@ -95,6 +95,15 @@ impl Frame<'_> {
         self.beginning.len() + self.rest.iter().map(|segment| segment.bytes as usize).sum::<usize>()
     }
 
+    /// Bytes of the longest frame that comes of it: of its own, or of a piece where it is to be cut.
+    #[inline]
+    pub fn longest(&self) -> usize {
+        let bytes = self.bytes();
+        self.offload
+            .segmentation
+            .map_or(bytes, |how| bytes.min(usize::from(how.headers) + usize::from(how.payload)))
+    }
+
     /// Whether it is in itself as it says.
     ///
     /// # Errors

@@ -8,6 +8,8 @@ use core::fmt;
 pub enum Reason {
     /// Its headers are refused ([`crate::frame::Malformed`]).
     Malformed,
+    /// Its packet, or each that it is to be cut into, is longer than the network's may be.
+    Oversized,
     /// It came from a port that is down, or not there.
     Down,
     /// It came from an uplink that is not the active one.
@@ -55,8 +57,9 @@ pub enum Reason {
 
 impl Reason {
     /// All, in the order of their declaration.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Malformed,
+        Self::Oversized,
         Self::Down,
         Self::Standby,
         Self::Source,
@@ -90,6 +93,7 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Malformed => "its headers are malformed",
+            Self::Oversized => "its packet is longer than the network's MTU",
             Self::Down => "it came from a port that is down",
             Self::Standby => "it came from an uplink that is on standby",
             Self::Source => "its source is no station's MAC address",

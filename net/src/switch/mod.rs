@@ -220,6 +220,15 @@ impl Switch {
         }
     }
 
+    /// A frame of so many bytes came from the port whose packet is longer than the network's may be: it was forwarded to
+    /// nobody.
+    pub fn oversized(&mut self, id: PortId, bytes: usize) {
+        if let Some(port) = self.port_mut(id) {
+            port.counters.received.add(bytes);
+            port.counters.drop(Reason::Oversized);
+        }
+    }
+
     /// Nanoseconds until the port may send again; 0 if it may now. Who waits so long instead of sending loses nothing to
     /// [`Reason::SendLimit`].
     pub fn may_send_in(&mut self, now: u64, id: PortId) -> u64 {

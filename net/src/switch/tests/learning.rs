@@ -177,11 +177,15 @@ fn counters_tell_what_came_and_what_arrived() {
         switch.forward(0, a, &headers, bytes, 1);
     }
     switch.malformed(a, 80);
+    switch.oversized(a, 9000);
     switch.delivered(b, 60);
     switch.refused(b, Reason::NoRoom);
     let (at_a, at_b) = (switch.counters(a).unwrap(), switch.counters(b).unwrap());
-    assert_eq!((at_a.received, at_a.delivered), (Traffic { frames: 3, bytes: 210 }, Traffic::default()));
-    assert_eq!(at_a.drops().collect::<Vec<_>>(), [(Reason::Malformed, 1), (Reason::Nobody, 1)]);
+    assert_eq!((at_a.received, at_a.delivered), (Traffic { frames: 4, bytes: 9210 }, Traffic::default()));
+    assert_eq!(
+        at_a.drops().collect::<Vec<_>>(),
+        [(Reason::Malformed, 1), (Reason::Oversized, 1), (Reason::Nobody, 1)]
+    );
     assert_eq!((at_b.received, at_b.delivered), (Traffic::default(), Traffic { frames: 1, bytes: 60 }));
     assert_eq!(
         (at_b.drops().collect::<Vec<_>>(), at_b.dropped(Reason::NoRoom)),
