@@ -54,10 +54,10 @@ impl Uplink {
         self.networks.lock().push(Attached { vlan, network: Arc::downgrade(network), port });
     }
 
-    /// The network whose frames have this tag.
+    /// The network whose frames have this tag. Of a tag that is none's it is the first: its switch drops and counts them.
     fn of(&self, vlan: Option<VlanId>) -> Option<(Arc<Network>, PortId)> {
         let networks = self.networks.lock();
-        let attached = networks.iter().find(|attached| attached.vlan == vlan)?;
+        let attached = networks.iter().find(|attached| attached.vlan == vlan).or(networks.first())?;
         Some((attached.network.upgrade()?, attached.port))
     }
 
