@@ -133,15 +133,18 @@ fn frames_that_were_put_together_come_in_several_buffers_and_say_so() {
 
 #[test]
 fn frames_of_a_wrong_length_are_counted_and_not_handed_over() {
-    let rig = Rig::new(|_| {});
-    for len in [0, 1, 13, 1519, 3000, 9000] {
-        rig.come([0; 12], pattern(len, 1));
+    // With frames that are put together, for which there is room, and without.
+    for features in [0, 1 << 7 | 1 << 8] {
+        let rig = Rig::new(|model| model.state().features &= !features);
+        for len in [0, 1, 13, 1519, 3000, 9000, 60_000] {
+            rig.come([0; 12], pattern(len, 1));
+        }
+        rig.come([0; 12], pattern(14, 1));
+        rig.come([0; 12], pattern(1518, 1));
+        rig.run(|| rig.heard() == 2);
+        assert_eq!((rig.nic.counters().receive_errors, rig.nic.counters().resets), (7, 0));
+        assert!(rig.ears.frames.lock().iter().map(|heard| heard.bytes.len()).eq([14, 1518]));
     }
-    rig.come([0; 12], pattern(14, 1));
-    rig.come([0; 12], pattern(1518, 1));
-    rig.run(|| rig.heard() == 2);
-    assert_eq!((rig.nic.counters().receive_errors, rig.nic.counters().resets), (6, 0));
-    assert!(rig.ears.frames.lock().iter().map(|heard| heard.bytes.len()).eq([14, 1518]));
 }
 
 #[test]
