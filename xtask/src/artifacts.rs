@@ -44,6 +44,28 @@ pub fn build_one(package: &str, binary: &str, target: &str, features: &[&str]) -
         .ok_or_else(|| Failure::new(format!("cargo did not say where it put the {package}")))
 }
 
+/// Builds the program of a package that has one, of the same name; `flags` are the compiler's.
+pub fn build_with(package: &str, target: &str, profile: &str, flags: &[&str]) -> Result<PathBuf> {
+    let mut cargo = workspace::cargo();
+    cargo.args(["rustc", "--quiet", "--package", package, "--target", target, "--profile", profile]);
+    cargo.arg("--").args(flags);
+    progress::step(&format!("building {package}"), || {
+        workspace::output(&mut cargo, &format!("build {package}")).map(drop)
+    })?;
+    let program = workspace::target()?.join(target).join(profile).join(package);
+    match program.exists() {
+        true => Ok(program),
+        false => Err(Failure::new(format!("cargo built no {}", program.display()))),
+    }
+}
+
+/// As [`build_with`], a static program for a Linux guest.
+pub fn build_for_guests(package: &str) -> Result<PathBuf> {
+    // The C library goes into the program. The compiler driver is there: Rust itself links by it.
+    let flags = ["-C", "target-feature=+crt-static", "-C", "strip=symbols"];
+    build_with(package, "x86_64-unknown-linux-gnu", "release", &flags)
+}
+
 /// The executable of the binary target `name` in cargo's JSON messages.
 fn executable(messages: &str, name: &str) -> Option<PathBuf> {
     let artifacts = messages.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());

@@ -1,11 +1,11 @@
 //! The benchmark's guests, built, and the boot volumes with which they run.
-use crate::artifacts::Artifacts;
+use crate::artifacts::{self, Artifacts};
 use crate::failure::{Context, Failure, Result};
 use crate::image::{self, Contents};
 use crate::initramfs::Initramfs;
 use crate::rig::Medium;
 use crate::setup::guest::Guest;
-use crate::{debian, progress, workspace};
+use crate::{debian, workspace};
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -180,7 +180,7 @@ impl Volume {
 
     /// With the program that runs without an operating system.
     fn with_bare() -> Result<Self> {
-        let program = build("bench-bare", "x86_64-unknown-none", "image", &[])?;
+        let program = artifacts::build_with("bench-bare", "x86_64-unknown-none", "image", &[])?;
         let volume = Self::new("bare")?;
         volume.copy("kernel.elf", &program)?;
         Ok(volume)
@@ -193,7 +193,7 @@ impl Volume {
 
     /// Likewise; [`INIT`] can also load these drivers.
     pub fn with_linux_and(name: &str, guest: &Guest, drivers: &[&str]) -> Result<Self> {
-        let program = linux_program()?;
+        let program = artifacts::build_for_guests("bench-linux")?;
         let volume = Self::new(name)?;
         let mut initramfs = Initramfs::busybox(guest, INIT)?;
         initramfs.file("bench-linux", 0o755, &read(&program)?);
@@ -252,13 +252,6 @@ impl Volume {
     }
 }
 
-/// The program of Linux guests, which runs in any Linux.
-pub(super) fn linux_program() -> Result<PathBuf> {
-    // The C library goes into the program. The compiler driver is there: Rust itself links by it.
-    let flags = ["-C", "target-feature=+crt-static", "-C", "strip=symbols"];
-    build("bench-linux", "x86_64-unknown-linux-gnu", "release", &flags)
-}
-
 /// As gzip does it at its fastest, with which the peers' guest was compressed: unpacking is a part of the boot.
 fn compressed(archive: &[u8]) -> Result<Vec<u8>> {
     let mut gzip = Command::new("gzip");
@@ -279,21 +272,6 @@ fn compressed(archive: &[u8]) -> Result<Vec<u8>> {
 /// A file's bytes.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).context(|| format!("cannot read {}", path.display()))
-}
-
-/// Builds the program of a package that has one; `flags` are the compiler's.
-fn build(package: &str, target: &str, profile: &str, flags: &[&str]) -> Result<PathBuf> {
-    let mut cargo = workspace::cargo();
-    cargo.args(["rustc", "--quiet", "--package", package, "--target", target, "--profile", profile]);
-    cargo.arg("--").args(flags);
-    progress::step(&format!("building {package}"), || {
-        workspace::output(&mut cargo, &format!("build {package}")).map(drop)
-    })?;
-    let program = workspace::target()?.join(target).join(profile).join(package);
-    match program.exists() {
-        true => Ok(program),
-        false => Err(Failure::new(format!("cargo built no {}", program.display()))),
-    }
 }
 
 #[cfg(test)]

@@ -195,7 +195,7 @@ fn rows(group: &str, what: &str, pairs: &Pairs) -> Values {
 }
 
 fn lane(guest: &Guest) -> Result<Lane> {
-    Lane::new(guest.busybox_path(), guests::linux_program()?)
+    Lane::new(guest.busybox_path(), artifacts::build_for_guests("bench-linux")?)
 }
 
 fn one_processor(machine: Qemu) -> Qemu {
