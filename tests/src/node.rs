@@ -9,9 +9,6 @@ use xtask::failure::{Failure, Result};
 use xtask::rig::bochs::DELIVERS_INTERRUPTS;
 use xtask::rig::{Bochs, Medium, Qemu, Session};
 
-/// The prompt of the nodes in the tests, whose name is `n1`.
-pub const PROMPT: &str = "n1> ";
-
 /// How a VM's console says that the VM has ended; the reason follows, up to a bracket.
 pub const ENDS: [&str; 3] = [" stopped: ", " is off, ", " is failed, "];
 
@@ -22,6 +19,8 @@ pub const ENDS: [&str; 3] = [" stopped: ", " is off, ", " is failed, "];
 pub struct Node {
     session: Session,
     patience: Duration,
+    /// What it shows when it waits for a command.
+    prompt: String,
     marks: u32,
     _volume: Written,
     _slot: Slot,
@@ -74,8 +73,19 @@ fn qemu(medium: Medium) -> Qemu {
 fn start(volume: &Volume, rig: Rig, power_on: impl FnOnce(&Written) -> Result<Session>) -> Result<Node> {
     let written = volume.write()?;
     let slot = slot::take()?;
+    start_at(slot, volume, written, rig, power_on)
+}
+
+fn start_at(
+    slot: Slot,
+    volume: &Volume,
+    written: Written,
+    rig: Rig,
+    power_on: impl FnOnce(&Written) -> Result<Session>,
+) -> Result<Node> {
     let session = power_on(&written)?;
-    Ok(Node { session, patience: rig.patience(), marks: 0, _volume: written, _slot: slot })
+    let prompt = format!("{}> ", volume.node_name());
+    Ok(Node { session, patience: rig.patience(), prompt, marks: 0, _volume: written, _slot: slot })
 }
 
 /// Boots to the node's prompt.
@@ -88,6 +98,20 @@ pub fn boot_on(volume: &Volume, shape: impl FnOnce(Qemu) -> Qemu) -> Result<Node
     let mut node = power_on(volume, shape)?;
     node.wait_for_prompt()?;
     Ok(node)
+}
+
+/// Boots two machines side by side to their prompts, each from its volume and with its shape.
+pub fn boot_two(volumes: [&Volume; 2], shapes: [impl FnOnce(Qemu) -> Qemu; 2]) -> Result<[Node; 2]> {
+    let written = [volumes[0].write()?, volumes[1].write()?];
+    let (slots, mut nodes) = (slot::take_two()?, Vec::new());
+    for (((slot, volume), written), shape) in slots.into_iter().zip(volumes).zip(written).zip(shapes) {
+        let power_on = |written: &Written| shape(qemu(Medium::Folder(written.folder()))).start();
+        nodes.push(start_at(slot, volume, written, Rig::Qemu, power_on)?);
+    }
+    for node in &mut nodes {
+        node.wait_for_prompt()?;
+    }
+    nodes.try_into().map_err(|_| Failure::new("there are not two nodes"))
 }
 
 /// Boots one of the machines that a test can be run on to the node's prompt.
@@ -111,7 +135,7 @@ impl Node {
     /// Waits until the node greets, and whatever it said before.
     pub fn wait_for_prompt(&mut self) -> Result<String> {
         let before = self.wait_for(&["'help' lists the commands."])?;
-        self.session.wait_for(PROMPT, self.patience)?;
+        self.session.wait_for(&self.prompt, self.patience)?;
         Ok(before)
     }
 
@@ -156,7 +180,8 @@ impl Node {
         let mut state = self.ask("cpu")? + &self.ask("log")?;
         let list = self.ask("vm list")?;
         let rows = list.lines().skip_while(|line| !line.starts_with("NAME")).skip(1);
-        for row in rows.take_while(|line| !line.starts_with(PROMPT)) {
+        let prompt = self.prompt.clone();
+        for row in rows.take_while(|line| !line.starts_with(&prompt)) {
             if let Some(vm) = row.split_whitespace().next() {
                 state += &self.ask(&format!("vm info {vm}"))?;
             }

@@ -17,6 +17,8 @@ pub struct Prepared {
     pub failing: Artifacts,
     /// The hostile guest.
     pub payload: PathBuf,
+    /// A program for a guest that sends what no driver sends.
+    pub raw_nic: PathBuf,
     /// Debian's kernel and busybox.
     pub debian: Guest,
     /// A first file system for it: see [`crate::guest`].
@@ -48,6 +50,7 @@ fn prepare() -> Result<Prepared> {
     let entry = keep(&built.entry, "multiboot2.elf")?;
     let kernel = keep(&built.kernel, "kernel.elf")?;
     let payload = keep(&artifacts::build_one("payload", "payload", target, &[])?, "payload.elf")?;
+    let raw_nic = keep(&artifacts::build_for_guests("raw-nic")?, "raw-nic")?;
     let initrd = folder.join("initrd.img");
     let content = Initramfs::busybox(&debian, crate::guest::INIT)?.finish();
     fs::write(&initrd, content).context(|| format!("cannot write {}", initrd.display()))?;
@@ -55,6 +58,7 @@ fn prepare() -> Result<Prepared> {
         failing: Artifacts { loader: loader.clone(), entry: entry.clone(), kernel: failing },
         built: Artifacts { loader, entry, kernel },
         payload,
+        raw_nic,
         debian,
         initrd,
     })

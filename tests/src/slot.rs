@@ -16,10 +16,22 @@ pub struct Slot {
 
 /// Waits for a place.
 pub fn take() -> Result<Slot> {
+    let names: Vec<String> = (0..SLOTS).map(|number| format!("slot-{number}")).collect();
+    take_one_of(&names)
+}
+
+/// Waits for two places, for machines that need each other. Only one test at a time waits while it has one: two that each
+/// had one would wait for ever.
+pub fn take_two() -> Result<[Slot; 2]> {
+    let _turn = take_one_of(&["slot-of-two".into()])?;
+    Ok([take()?, take()?])
+}
+
+fn take_one_of(names: &[String]) -> Result<Slot> {
     let folder = workspace::target_folder("tests")?;
     loop {
-        for number in 0..SLOTS {
-            let path = folder.join(format!("slot-{number}"));
+        for name in names {
+            let path = folder.join(name);
             let file = File::create(&path).context(|| format!("cannot make {}", path.display()))?;
             match file.try_lock() {
                 Ok(()) => return Ok(Slot { _lock: file }),

@@ -31,6 +31,12 @@ impl Volume {
         })
     }
 
+    /// The node's name, which its configuration begins with.
+    pub fn node_name(&self) -> &str {
+        let quoted = self.config.split_once("name = \"").map(|(_, rest)| rest);
+        quoted.and_then(|rest| rest.split('"').next()).unwrap_or("node")
+    }
+
     /// One more file.
     pub fn file(mut self, name: &str, content: impl Into<Vec<u8>>) -> Self {
         self.files.push((name.into(), content.into()));
