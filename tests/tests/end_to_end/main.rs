@@ -12,6 +12,7 @@
 //! | `scsi` | what sg3-utils and Linux find of virtio-scsi |
 //! | `faults` | drives that fail, or hold commands, while a guest uses them; and go on when that is over |
 //! | `memory` | memory that guests give back, and touch again |
+//! | `networks` | guests among each other, on one node and on two, and with the world; links that go, VLANs, limits, hostile frames |
 //! | `guests` | Debian guests: what they see, how they end, what the operator does to them |
 //! | `console` | attaching, history, editing |
 //! | `failures` | what the kernel reports of its own mistakes |
