@@ -89,6 +89,19 @@ fn what_is_behind_the_beginning_holds_no_header_that_anybody_looks_at() {
 }
 
 #[test]
+fn the_longest_of_what_comes_of_a_frame_is_itself_or_a_piece() {
+    let longest = |payload: Option<u16>| {
+        let how = |payload| Segmentation { kind: SegmentationKind::Tcp4, payload, headers: 66 };
+        let offload = Offload { segmentation: payload.map(how), ..Offload::default() };
+        Frame { beginning: &[0; LONGEST], rest: &REST, offload }.longest()
+    };
+    let whole = LONGEST + 1500;
+    assert_eq!([longest(None), longest(Some(1)), longest(Some(1448))], [whole, 67, 1514]);
+    // What is shorter than a piece may be is not made longer.
+    assert_eq!(longest(Some(u16::MAX)), whole);
+}
+
+#[test]
 fn a_card_is_asked_for_no_more_than_it_can() {
     let checksum = Some(Checksum { start: 34, offset: 16 });
     let segmentation = Some(Segmentation { kind: SegmentationKind::Tcp6, payload: 1428, headers: 86 });
