@@ -1,5 +1,5 @@
 //! A second uplink that takes over.
-use super::{enter, enter_again, until, up, vm, volume};
+use super::{enter, enter_again, pings, until, up, vm, volume};
 use crate::NODE;
 use tests::folder::Folder;
 use tests::node;
@@ -35,7 +35,7 @@ fn the_second_uplink_takes_over_while_the_first_is_down() -> Result<()> {
     };
     enter(&mut node, "one")?;
     up(&mut node, "eth0", "10.0.2.15/24")?;
-    does(&mut node, "ping -c 3 10.0.2.2")?;
+    pings(&mut node, "10.0.2.2")?;
     does(&mut node, "cat /sys/class/net/eth0/carrier_changes >changes")?;
     node.detach()?;
     node.expect("net info lan", "eth0 (active), eth1")?;
@@ -49,7 +49,7 @@ fn the_second_uplink_takes_over_while_the_first_is_down() -> Result<()> {
         link(goes, up)?;
         node.wait_until("net info lan", active)?;
         enter_again(&mut node, "one")?;
-        does(&mut node, "ping -c 3 10.0.2.2")?;
+        pings(&mut node, "10.0.2.2")?;
         node.detach()?;
     }
     // Nothing of all this was seen by the guest.
@@ -66,7 +66,7 @@ fn the_second_uplink_takes_over_while_the_first_is_down() -> Result<()> {
     node.wait_until("net info lan", "eth0, eth1 (active)")?;
     enter_again(&mut node, "one")?;
     until(&mut node, "[ $(cat /sys/class/net/eth0/carrier) = 1 ]")?;
-    does(&mut node, "ping -c 3 10.0.2.2")?;
+    pings(&mut node, "10.0.2.2")?;
     node.detach()?;
     node.power_off()
 }

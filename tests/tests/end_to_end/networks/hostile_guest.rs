@@ -1,6 +1,6 @@
 //! A guest that lies, storms and floods; others on its network.
 use super::lies::{self, GROUPS, Lie};
-use super::{Port, enter, enter_again, until, up, volume_with};
+use super::{Port, enter, enter_again, pings, restart, until, up, volume_with};
 use crate::NODE;
 use std::collections::BTreeMap;
 use tests::frames::{ETHERNET, Station, udp};
@@ -119,10 +119,14 @@ fn what_a_guest_lies_storms_and_floods_is_dropped_and_counted_and_the_others_go_
     storm(&mut node)?;
     flood(&mut node)?;
 
-    // Nobody believes anything of it, and with an honest driver the card is as good as any.
+    // Nobody believes anything of it, and with an honest driver the card is as good as any, even after a restart in the
+    // middle of a flood.
     enter_again(&mut node, "liar")?;
+    does(&mut node, "{ ./raw-nic flood eth0 flood never >flooded & }")?;
+    until(&mut node, "grep -q begins flooded")?;
+    restart(&mut node)?;
     up(&mut node, "eth0", &format!("{}/24", LIAR.ip))?;
-    does(&mut node, &format!("ping -c 3 {}", ONE.ip))?;
+    pings(&mut node, &format!("{}", ONE.ip))?;
     node.detach()?;
     enter_again(&mut node, "one")?;
     let neighbours = does(&mut node, "ip neigh")?;
@@ -171,7 +175,7 @@ fn storm(node: &mut Node) -> Result<()> {
         )));
     }
     enter_again(node, "one")?;
-    does(node, &format!("ping -c 3 {}", TWO.ip))?;
+    pings(node, &format!("{}", TWO.ip))?;
     node.detach()
 }
 

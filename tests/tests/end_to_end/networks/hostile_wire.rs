@@ -3,12 +3,18 @@ use super::lies::{self, Lie, MALFORMED, TAKEN};
 use super::{Port, enter, up, vm, volume};
 use crate::NODE;
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 use tests::cable::Cable;
 use tests::frames::{Station, UDP_CHECKSUM, echo_request, is_arp_of, is_echo_reply, udp, who_has};
 use tests::node::{self, Node};
 use tests::shell::does;
 use xtask::failure::{Failure, Result};
 use xtask::rig::Qemu;
+
+/// After how long a question is asked again.
+const AGAIN: Duration = Duration::from_secs(5);
+/// Questions of a storm.
+const STORM: usize = 3000;
 
 /// A card of the machine, the Ethernet behind it, and who is there.
 struct Wire {
@@ -35,12 +41,22 @@ impl Wire {
     fn is_alive(&self, node: &Node) -> Result<()> {
         let (guest, outside, data) = (self.guest, self.outside, b"are you there");
         self.cable.forget();
-        self.cable.send(&who_has(guest.ip, outside))?;
-        let answer = |frame: &[u8]| is_arp_of(frame, guest);
-        self.cable.wait_for("an answer of ARP", node.patience(), answer)?;
-        self.cable.send(&echo_request(guest, outside, data))?;
-        let answer = |frame: &[u8]| is_echo_reply(frame, outside, guest, data);
-        self.cable.wait_for("an answer to a ping", node.patience(), answer).map(drop)
+        self.asks(node, &who_has(guest.ip, outside), |frame| is_arp_of(frame, guest))?;
+        let question = echo_request(guest, outside, data);
+        self.asks(node, &question, |frame| is_echo_reply(frame, outside, guest, data))
+    }
+
+    /// Asks until there is an answer: a guest that has no room for a question may lose it.
+    fn asks(&self, node: &Node, question: &[u8], answer: impl Fn(&[u8]) -> bool) -> Result<()> {
+        let end = Instant::now() + node.patience();
+        loop {
+            self.cable.send(question)?;
+            match self.cable.wait_for("an answer", AGAIN, &answer) {
+                Err(error) if Instant::now() > end => return Err(error),
+                Err(_) => {}
+                Ok(_) => return Ok(()),
+            }
+        }
     }
 
     /// What is sent, with where it is to be counted: at the port, or by the card as damaged.
@@ -151,8 +167,11 @@ fn what_comes_from_outside_and_is_wrong_is_dropped_and_counted_and_the_guest_goe
     }
     node.detach()?;
 
-    // Noise: nothing to be counted beforehand, and nobody takes notice.
+    // A storm, and noise: nothing to be counted beforehand, and nobody takes notice.
     for wire in &wires {
+        let question = lies::question(wire.outside);
+        (0..STORM).try_for_each(|_| wire.cable.send(&question))?;
+        wire.is_alive(&node)?;
         let mut state = 1u64;
         for _ in 0..300 {
             let mut next = || {

@@ -1,5 +1,5 @@
 //! Guests of one node.
-use super::{enter, enter_again, fetch, link_local, offer, same, up, vm, volume};
+use super::{enter, enter_again, fetch, link_local, offer, pings, restart, same, up, vm, volume};
 use crate::NODE;
 use tests::node;
 use tests::shell::does;
@@ -25,15 +25,15 @@ fn two_guests_on_a_network_of_the_node_reach_each_other() -> Result<()> {
     up(&mut node, "eth0", "10.1.0.1/24")?;
     up(&mut node, "eth1", "10.2.0.1/24")?;
     let one_v6 = link_local(&mut node, "eth0")?;
-    does(&mut node, "ping -c 3 10.1.0.2")?;
+    pings(&mut node, "10.1.0.2")?;
     same(&sent, &fetch(&mut node, "10.1.0.2")?)?;
-    does(&mut node, &format!("ping -6 -c 3 {two_v6}%eth0"))?;
+    pings(&mut node, &format!("-6 {two_v6}%eth0"))?;
     // A card that may have them says so, and such a packet is one frame: Linux does not cut what fits.
     does(
         &mut node,
         "[ $(cat /sys/class/net/eth0/mtu) = 1500 ] && [ $(cat /sys/class/net/eth1/mtu) = 9000 ]",
     )?;
-    does(&mut node, "ping -c 3 -s 8900 10.2.0.2")?;
+    pings(&mut node, "-s 8900 10.2.0.2")?;
     // And the other way round, by IPv6.
     let sent = offer(&mut node, SOME)?;
     node.detach()?;
@@ -45,11 +45,9 @@ fn two_guests_on_a_network_of_the_node_reach_each_other() -> Result<()> {
     same(&sent, &fetch(&mut node, "10.2.0.2")?)?;
 
     // One that restarts has the same card again.
-    node.type_text("echo RESTART; reboot -f\n")?;
-    node.wait_for(&["RESTART\r"])?;
-    node.wait_for_shell()?;
+    restart(&mut node)?;
     up(&mut node, "eth0", "10.1.0.1/24")?;
-    does(&mut node, "ping -c 3 10.1.0.2")?;
+    pings(&mut node, "10.1.0.2")?;
     node.detach()?;
     node.power_off()
 }

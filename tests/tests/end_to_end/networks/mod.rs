@@ -68,9 +68,25 @@ fn enter_again(node: &mut Node, vm: &str) -> Result<()> {
     does(node, "true").map(drop)
 }
 
+/// Restarts the guest whose shell waits, and waits for its next.
+fn restart(node: &mut Node) -> Result<()> {
+    node.type_text("echo RESTART; reboot -f\n")?;
+    node.wait_for(&["RESTART\r"])?;
+    node.wait_for_shell().map(drop)
+}
+
 /// Gives the guest's card this address.
 fn up(node: &mut Node, card: &str, address: &str) -> Result<()> {
     does(node, &format!("ip addr add {address} dev {card} && ip link set {card} up")).map(drop)
+}
+
+/// Pings three times, with these words; all must come back.
+fn pings(node: &mut Node, words: &str) -> Result<()> {
+    let text = does(node, &format!("ping -c 3 {words}"))?;
+    match text.contains(" 0% packet loss") {
+        true => Ok(()),
+        false => Err(Failure::new(format!("not all pings of {words} came back:\n{text}"))),
+    }
 }
 
 /// What the guest does until it works: for what comes about in its own time.

@@ -1,5 +1,5 @@
 //! Guests of two nodes, whose cards a cable connects.
-use super::{Port, enter, fetch, link_local, offer, same, up, vm, volume};
+use super::{Port, enter, fetch, link_local, offer, pings, same, up, vm, volume};
 use tests::cable::Cable;
 use tests::frames::{packet_bytes, vlan_of};
 use tests::node;
@@ -39,9 +39,9 @@ fn guests_of_two_nodes_reach_each_other_on_the_same_network_and_on_no_other() ->
     // Without a tag, with long packets.
     up(&mut n1, "eth0", "10.1.0.1/24")?;
     up(&mut n2, "eth0", "10.1.0.2/24")?;
-    does(&mut n1, "ping -c 3 10.1.0.2")?;
+    pings(&mut n1, "10.1.0.2")?;
     cable.forget();
-    does(&mut n1, "ping -c 3 -s 8900 10.1.0.2")?;
+    pings(&mut n1, "-s 8900 10.1.0.2")?;
     let whole = |frame: &Vec<u8>| vlan_of(frame).is_none() && packet_bytes(frame) == 20 + 8 + 8900;
     let longest = cable.passed().into_iter().filter(whole).count();
     if longest < 6 {
@@ -52,7 +52,7 @@ fn guests_of_two_nodes_reach_each_other_on_the_same_network_and_on_no_other() ->
     let sent = offer(&mut n1, SOME)?;
     same(&sent, &fetch(&mut n2, "10.1.0.1")?)?;
     let one = link_local(&mut n1, "eth0")?;
-    does(&mut n2, &format!("ping -6 -c 3 {one}%eth0"))?;
+    pings(&mut n2, &format!("-6 {one}%eth0"))?;
     let sent = offer(&mut n1, SOME)?;
     same(&sent, &fetch(&mut n2, &format!("{one}%eth0"))?)?;
 
@@ -74,7 +74,7 @@ fn guests_of_two_nodes_reach_each_other_on_the_same_network_and_on_no_other() ->
     // On the same, it is reached, with offloads that have a tag in between.
     does(&mut n2, "ip addr del 10.9.0.2/24 dev eth2")?;
     up(&mut n2, "eth1", "10.9.0.2/24")?;
-    does(&mut n1, "ping -c 3 10.9.0.2")?;
+    pings(&mut n1, "10.9.0.2")?;
     let sent = offer(&mut n2, SOME)?;
     same(&sent, &fetch(&mut n1, "10.9.0.2")?)?;
     let sent = offer(&mut n1, SOME)?;

@@ -1,5 +1,5 @@
 //! Guests and the world outside.
-use super::{enter, enter_again, until, vm, volume};
+use super::{enter, enter_again, pings, until, vm, volume};
 use crate::NODE;
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -48,7 +48,7 @@ fn a_guest_reaches_the_world_by(model: &str) -> Result<()> {
     if !text.contains("GUEST address 10.0.2.") {
         return Err(Failure::new(format!("the guest got no address:\n{text}{}", node.tail())));
     }
-    does(&mut node, "ping -c 3 10.0.2.2")?;
+    pings(&mut node, "10.0.2.2")?;
     let (port, server) = echo()?;
     does(&mut node, "head -c 3000000 /dev/urandom >sent && echo END >>sent")?;
     does(&mut node, &format!("nc 10.0.2.2 {port} <sent >got"))?;
@@ -76,7 +76,7 @@ fn a_guest_reaches_the_world_by(model: &str) -> Result<()> {
         node.detach()?;
     }
     enter_again(&mut node, "one")?;
-    does(&mut node, "ping -c 3 10.0.2.2")?;
+    pings(&mut node, "10.0.2.2")?;
     node.detach()?;
     node.power_off()
 }
