@@ -17,7 +17,7 @@ use super::Values;
 use super::counted::Counter;
 use super::guests;
 use super::pairs::{self, Pairs};
-use crate::artifacts::Artifacts;
+use crate::artifacts::{self, Artifacts};
 use crate::failure::Result;
 use crate::progress::{say, step};
 use crate::rig::{Firmware, Qemu};
