@@ -51,7 +51,6 @@ mod loader;
 mod machines;
 mod memory;
 mod networks;
-mod node_address;
 mod scsi;
 mod shares;
 mod without_vms;

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `inside` | guests of one node: IPv4 and IPv6, packets of 1500 and 9000 bytes, a restart |
 //! | `outside` | DHCP and the world, by each kind of card, and what a guest sees of a cable that is pulled out |
+//! | `node` | the node's own address, captures and mirrors |
 //! | `nodes` | guests of two nodes, with and without VLANs |
 //! | `failover` | a second uplink that takes over |
 //! | `hostile_guest` | a guest that lies, storms and floods |
@@ -13,6 +14,7 @@ mod hostile_guest;
 mod hostile_wire;
 mod inside;
 mod lies;
+mod node;
 mod nodes;
 mod outside;
 mod port;

@@ -1,11 +1,13 @@
 //! The node's own address: what it reaches, and who reaches it.
+use super::{enter, enter_again, link_local, pings, up, vm, volume};
 use crate::NODE;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::thread;
 use std::time::Duration;
 use tests::drive::Image;
-use tests::node;
+use tests::node::{self, Node};
+use tests::shell::does;
 use tests::volume::Volume;
 use xtask::failure::{Context, Failure, Result};
 use xtask::rig::monitor;
@@ -92,4 +94,86 @@ fn the_node_is_on_the_network_by_an_e1000e() -> Result<()> {
 #[test]
 fn the_node_is_on_the_network_by_a_virtio_card() -> Result<()> {
     the_node_is_on_the_network_by("virtio-net-pci,disable-legacy=on")
+}
+
+/// Lets the node ping, and says how many replies it had.
+fn node_pings(node: &mut Node, words: &str, expected: &str) -> Result<()> {
+    node.type_text(&format!("ping {words}\r"))?;
+    node.wait_for(&[expected]).map(drop)
+}
+
+/// Sends a file to the node's echo port; what comes back must be the same.
+fn is_echoed_to_guest(node: &mut Node, address: &str) -> Result<()> {
+    // With an input that does not end: nc ends with it, before all is back.
+    does(
+        node,
+        &format!(
+            "rm -f got; (cat sent; until [ $(wc -c <got) = 1000000 ]; do usleep 50000; done) | nc {address} 7 >got; \
+             cmp sent got"
+        ),
+    )
+    .map(drop)
+}
+
+#[test]
+fn guests_and_the_node_reach_each_other_on_a_network_inside() -> Result<()> {
+    let own = "address = [\"10.1.0.9/24\", \"fd00::9/64\"]\nnetwork = \"lan\"\necho = true\n";
+    let lan = "[[network]]\nname = \"lan\"\nmtu = 9000\n";
+    let [one, two] = ["one", "two"].map(|name| vm(name, "{ network = \"lan\" }"));
+    let mut node = node::boot(&volume(&format!("{}\n{own}\n{lan}{one}{two}", NODE.trim_end()))?)?;
+    enter(&mut node, "two")?;
+    up(&mut node, "eth0", "10.1.0.2/24")?;
+    let two_v6 = link_local(&mut node, "eth0")?;
+    node.detach()?;
+    enter(&mut node, "one")?;
+    up(&mut node, "eth0", "10.1.0.1/24")?;
+    does(&mut node, "echo 0 >/proc/sys/net/ipv6/conf/eth0/dad_transmits; ip addr add fd00::1/64 dev eth0")?;
+    // Who is there is found out by ARP and neighbour discovery, from both sides.
+    pings(&mut node, "10.1.0.9")?;
+    pings(&mut node, "-s 8900 10.1.0.9")?;
+    pings(&mut node, "-6 -s 8900 fd00::9")?;
+    does(&mut node, "head -c 1000000 /dev/urandom >sent")?;
+    is_echoed_to_guest(&mut node, "10.1.0.9")?;
+    is_echoed_to_guest(&mut node, "fd00::9")?;
+    node.detach()?;
+    node_pings(&mut node, "10.1.0.1 2", "2 sent, 2 answered")?;
+    node_pings(&mut node, "fd00::1 1", "1 sent, 1 answered")?;
+    node_pings(&mut node, &format!("{two_v6} 1"), "1 sent, 1 answered")?;
+    // Nobody has that address; nobody leads to that one.
+    node_pings(&mut node, "10.1.0.77 1", "1 sent, 0 answered")?;
+    node_pings(
+        &mut node,
+        "192.0.2.1",
+        "there is no way to it: neither an address in its network nor a gateway",
+    )?;
+
+    // What passes between one and the node, two sees where it is mirrored to it, and only there.
+    let seen = |node: &mut Node| -> Result<u64> {
+        let text = does(node, "cat /sys/class/net/eth0/statistics/rx_packets")?;
+        let count = text.lines().find_map(|line| line.trim().parse().ok());
+        count.ok_or_else(|| Failure::new(format!("no number in:\n{text}")))
+    };
+    let ping_and_look = |node: &mut Node| -> Result<u64> {
+        enter_again(node, "two")?;
+        let before = seen(node)?;
+        node.detach()?;
+        enter_again(node, "one")?;
+        pings(node, "10.1.0.9")?;
+        node.detach()?;
+        enter_again(node, "two")?;
+        let after = seen(node)?;
+        node.detach()?;
+        Ok(after - before)
+    };
+    // Neighbours that are asked anew whether they are still there, are so by frames to them alone.
+    let alone = ping_and_look(&mut node)?;
+    node.expect("net mirror lan one/0 two/0", "What passes one/0 goes to two/0 too.")?;
+    node.expect("net info lan", "mirror     one/0 to two/0")?;
+    let mirrored = ping_and_look(&mut node)?;
+    node.expect("net mirror lan off", "Nothing is mirrored on lan.")?;
+    if alone >= 6 || mirrored < 6 {
+        let failure = format!("two saw {alone} frames of others, and {mirrored} with the mirror");
+        return Err(Failure::new(failure));
+    }
+    node.power_off()
 }
