@@ -20,7 +20,7 @@ pub struct Interface {
     /// Gets what is no socket's.
     others: Option<Arc<dyn Receiver>>,
     /// By the card's queue.
-    pub(super) lanes: Vec<Arc<Lane>>,
+    lanes: Vec<Arc<Lane>>,
     sockets: Mutex<Vec<Arc<Shared>>>,
     /// A socket has got something since handlers were last told that it were all.
     fresh: AtomicBool,
@@ -130,6 +130,20 @@ impl Interface {
     pub fn is_open(&self, ether_type: EtherType, vlan: Option<VlanId>) -> bool {
         let is = |open: &Arc<Shared>| open.ether_type == ether_type && open.vlan == vlan;
         !is_ip(ether_type) && self.sockets.lock().iter().any(is)
+    }
+
+    /// Before a frame of others is transmitted, on this CPU: what sockets have waiting for the card, but bulk, goes first. `false`
+    /// where the card has no room for all of that: then there is none for others. It costs an atomic load if nothing waits.
+    #[inline]
+    pub fn make_way(&self) -> bool {
+        self.lane().make_way()
+    }
+
+    /// That of the queue through which this CPU's frames go.
+    #[inline]
+    pub(super) fn lane(&self) -> &Lane {
+        // There is at least one.
+        &self.lanes[self.nic.queue().min(self.lanes.len() - 1)]
     }
 
     fn find(&self, ether_type: EtherType, vlan: Option<VlanId>) -> Option<Arc<Shared>> {

@@ -12,7 +12,7 @@ use crate::nic::{Done, Frame, Nic, Offload, Refused, Sent};
 use alloc::collections::VecDeque;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicBool, Ordering};
 use mm::Segment;
 use spin::{Mutex, MutexGuard};
 
@@ -24,6 +24,8 @@ pub(super) struct Lane {
     nic: Arc<dyn Nic>,
     me: Weak<Self>,
     state: Mutex<LaneState>,
+    /// The card has refused what is more than bulk, and has not told of room. Written under the lock.
+    pressed: AtomicBool,
 }
 
 /// Whether there is a way for frames.
@@ -85,7 +87,12 @@ impl Lane {
             refused_by: None,
             window: Window::default(),
         };
-        Arc::new_cyclic(|me| Self { nic: nic.clone(), me: me.clone(), state: Mutex::new(state) })
+        Arc::new_cyclic(|me| Self {
+            nic: nic.clone(),
+            me: me.clone(),
+            state: Mutex::new(state),
+            pressed: AtomicBool::new(false),
+        })
     }
 
     /// Gives a frame to the card, or keeps it.
@@ -127,7 +134,7 @@ impl Lane {
                 let kept =
                     way.and_then(|()| state.keep(socket, priority, frame, &mut done, VecDeque::push_front));
                 if !state.again {
-                    state.refused_by = Some(self.nic.queue());
+                    self.wait_for_room(&mut state);
                     state.busy = false;
                     drop(state);
                     // What is to make room has to go out.
@@ -162,7 +169,7 @@ impl Lane {
 
     /// Gives to the card what may go, until it is full. For who is busy, which ends with this.
     fn run<'a>(&'a self, mut state: MutexGuard<'a, LaneState>) {
-        let mut start = false;
+        let (mut start, mut full) = (false, false);
         while let Some((priority, mut waiting)) = state.take_first() {
             state.again = false;
             drop(state);
@@ -187,7 +194,7 @@ impl Lane {
                     }
                     state.queues[priority as usize].push_front(waiting);
                     if !state.again {
-                        state.refused_by = Some(self.nic.queue());
+                        full = true;
                         break;
                     }
                 }
@@ -198,12 +205,43 @@ impl Lane {
                 }
             }
         }
+        if full {
+            self.wait_for_room(&mut state);
+        } else {
+            self.wait_no_more(&mut state);
+        }
         state.busy = false;
         drop(state);
         if start {
             // For those who have left their frames; and what is to make room has to go out.
             self.nic.start();
         }
+    }
+
+    /// What is first goes when the card tells that this CPU's queue has room.
+    fn wait_for_room(&self, state: &mut LaneState) {
+        state.refused_by = Some(self.nic.queue());
+        self.pressed.store(state.is_pressing(), Ordering::Relaxed);
+    }
+
+    fn wait_no_more(&self, state: &mut LaneState) {
+        state.refused_by = None;
+        self.pressed.store(false, Ordering::Relaxed);
+    }
+
+    /// Lets what waits for room, and is more than bulk, take what room there is. Whether others may have the rest.
+    #[inline]
+    pub fn make_way(&self) -> bool {
+        if !self.pressed.load(Ordering::Relaxed) {
+            return true;
+        }
+        let state = self.state.lock();
+        if state.busy {
+            // Who is busy sees to it.
+            return true;
+        }
+        self.go_on(state);
+        !self.pressed.load(Ordering::Relaxed)
     }
 
     /// What waits may find room.
@@ -222,7 +260,7 @@ impl Lane {
     pub fn room(&self, queue: usize) {
         let mut state = self.state.lock();
         if state.busy || state.refused_by == Some(queue) {
-            state.refused_by = None;
+            self.wait_no_more(&mut state);
             self.go_on(state);
         }
     }
@@ -251,6 +289,7 @@ impl Lane {
             return;
         }
         let dropped = core::mem::take(&mut state.queues);
+        self.wait_no_more(&mut state);
         drop(state);
         drop_all(dropped);
     }
@@ -263,6 +302,8 @@ impl Lane {
             (*dropped, *queue) =
                 core::mem::take(queue).into_iter().partition(|waiting| Arc::ptr_eq(&waiting.socket, socket));
         }
+        let pressed = state.refused_by.is_some() && state.is_pressing();
+        self.pressed.store(pressed, Ordering::Relaxed);
         drop(state);
         drop_all(dropped);
     }
@@ -301,6 +342,11 @@ impl LaneState {
     fn is_next(&self, priority: Priority) -> bool {
         let before = &self.queues[..=priority as usize];
         before.iter().all(VecDeque::is_empty) && self.may_go(priority)
+    }
+
+    /// Whether more than bulk waits.
+    fn is_pressing(&self) -> bool {
+        self.queues[..Priority::Bulk as usize].iter().any(|queue| !queue.is_empty())
     }
 
     fn may_go(&self, priority: Priority) -> bool {

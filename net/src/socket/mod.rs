@@ -10,7 +10,7 @@
 //!        normal ─┤    └──────────────┬───────────────────────────────────┘
 //!        bulk ───┤               Interface (Receiver)
 //!                ▼                    ▲
-//!              Nic::transmit          │                 the card
+//!              Nic::transmit          │                 the card          (after Interface::make_way)
 //! ```
 //!
 //! - [`Interface`]: a card, shared by sockets and one other receiver, which gets all that is no socket's. It makes the
@@ -32,11 +32,14 @@
 //!
 //! Priority ends where the card begins: its ring is first come, first served. So that bulk does not fill it, at most
 //! [`WINDOW`] bytes of bulk lie in each of the card's queues at a time, from all sockets; the rest waits in the lane.
-//! Frames of VMs fill it too, and wait in their senders' memory where it has no room; when there is room again all that
-//! waits here goes in first. Hence an urgent frame waits for what is in the
-//! ring when it is sent, at most, and for urgent ones before it; and VMs get what sockets leave. On a slow wire a ring of
-//! a thousand frames of VMs is long: 12 ms of full frames at 1 Gbit/s. Cards for which that is too much are better
-//! not shared.
+//! Frames of VMs fill it too, and wait in their senders' memory where it has no room. Whoever sends those asks
+//! [`Interface::make_way`] first, which lets what is urgent or normal and waits here have what room there is, and says
+//! whether others may have the rest: else guests that keep the ring nearly full would take each place that gets free, and a
+//! card that tells of room when half of it is free would not do so for long. When it does, what waits here goes in before
+//! theirs. Hence an urgent frame waits for what is in the ring when it is sent, at most, and for urgent ones before it. VMs
+//! get what urgent and normal frames leave, which are mostly their own writes; with bulk they share as it comes. A ring of a
+//! thousand frames of VMs is long on a slow wire, 12 ms of full frames at 1 Gbit/s: where that is too much, cards are
+//! better not shared.
 //!
 //! Who sends tells the card by [`Socket::start`] that it has something, once for all that it has sent.
 //!

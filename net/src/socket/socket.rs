@@ -151,9 +151,7 @@ impl Socket {
             &long[..]
         };
         let frame = Frame { beginning, rest: payload, offload: Offload::default() };
-        let lanes = &self.interface.lanes;
-        // There is at least one.
-        lanes[nic.queue().min(lanes.len() - 1)].send(&self.shared, priority, &frame, done)
+        self.interface.lane().send(&self.shared, priority, &frame, done)
     }
 
     /// Sends what this CPU has queued, on the whole card.

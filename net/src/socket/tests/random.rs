@@ -94,7 +94,8 @@ impl Play {
         let queue = self.random.below(QUEUES as u64) as usize;
         match self.random.below(if faults { 103 } else { 97 }) {
             0..70 => self.send(),
-            70..80 => on_queue(queue, || self.card.start()),
+            70..78 => on_queue(queue, || self.card.start()),
+            78..80 => _ = on_queue(queue, || self.interface.make_way()),
             80..88 => _ = self.card.send(queue, self.random.below(5) as usize),
             88..97 => self.card.poll(queue),
             97 => self.card.set_link(false),
@@ -138,6 +139,7 @@ impl Play {
         }
         self.card.drain();
         self.check_counters();
+        assert!((0..QUEUES).all(|queue| on_queue(queue, || self.interface.make_way())));
         let mut told = self.told.all();
         told.sort_unstable();
         assert!(told.iter().eq(&self.accepted), "each that was accepted is told of once, and no other");

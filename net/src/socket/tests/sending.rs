@@ -263,3 +263,53 @@ fn each_of_a_cards_queues_has_frames_that_wait_for_it_alone() {
     rig.card.drain();
     assert_eq!((numbers_of(0), numbers_of(1)), (std::vec![0, 1, 2], std::vec![10, 11, 12]));
 }
+
+/// A guest's frame, by a switch that makes way.
+fn guest(rig: &Rig) -> bool {
+    let bytes = frame(PEER, OWN, None, EtherType(0x1234), &[0; 46]);
+    let frame = Frame { beginning: &bytes, rest: &[], offload: Offload::default() };
+    let sent = rig.interface.make_way() && rig.card.transmit(&frame, None).is_ok();
+    rig.card.start();
+    sent
+}
+
+#[test]
+fn guests_that_never_cease_to_send_keep_no_urgent_frame_waiting() {
+    let rig = Rig::with(Card::new(1, 4), SocketConfig::new("cluster", CLUSTER));
+    let told = Told::new();
+    while guest(&rig) {}
+    rig.send(Urgent, 1, &told).unwrap();
+    rig.send(Normal, 2, &told).unwrap();
+    assert_eq!(rig.outgoing(Urgent).waiting.frames, 1);
+    // One place gets free at a time, of which the card tells nobody. First come those who have waited.
+    for (waiting, guests) in [((0, 1), false), ((0, 0), false), ((0, 0), true)] {
+        rig.card.send(0, 1);
+        assert_eq!(guest(&rig), guests);
+        let frames = |priority| rig.outgoing(priority).waiting.frames;
+        assert_eq!((frames(Urgent), frames(Normal)), waiting);
+    }
+    assert_eq!(rig.card.numbers()[4..6], [1, 2]);
+}
+
+#[test]
+fn guests_need_not_make_way_for_bulk_nor_for_what_is_dropped() {
+    let rig = Rig::with(Card::new(1, 2), SocketConfig::new("cluster", CLUSTER));
+    let told = Told::new();
+    while guest(&rig) {}
+    rig.send(Bulk, 1, &told).unwrap();
+    assert!(rig.interface.make_way());
+    rig.card.send(0, 1);
+    assert!(guest(&rig));
+    assert_eq!(rig.outgoing(Bulk).waiting.frames, 1);
+    rig.send(Normal, 2, &told).unwrap();
+    assert!(!rig.interface.make_way());
+    rig.card.set_link(false);
+    rig.card.set_link(true);
+    assert!(rig.interface.make_way());
+    // Nor for a socket that is closed.
+    rig.send(Normal, 3, &told).unwrap();
+    assert!(!rig.interface.make_way());
+    let Rig { interface, socket, .. } = rig;
+    drop(socket);
+    assert!(interface.make_way());
+}

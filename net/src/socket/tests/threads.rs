@@ -50,6 +50,7 @@ fn play(links: bool) {
             while !over.load(Ordering::SeqCst) {
                 rig.card.send(0, random.below(16) as usize);
                 rig.card.poll(0);
+                rig.interface.make_way();
                 if links && random.chance(50) {
                     let up = rig.card.state.lock().up;
                     rig.card.set_link(!up);
