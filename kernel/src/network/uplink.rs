@@ -175,8 +175,13 @@ impl Uplink {
         interface.is_some_and(|interface| interface.is_open(headers.ethernet.ether_type, vlan))
     }
 
-    /// Sends a frame as it is. Where the card has taken it, it tells `done`.
+    /// Sends a frame as it is, if the node's own that wait for the card leave room for it. Where the card has taken it, it
+    /// tells `done`.
     pub fn send(&self, frame: &Frame<'_>, done: &mut Option<Done>) -> Result<(), Reason> {
+        let interface = self.interface.get().and_then(Weak::upgrade);
+        if interface.is_some_and(|interface| !interface.make_way()) {
+            return Err(Reason::NoRoom);
+        }
         self.nic.transmit(frame, done.clone()).map_err(|refused| match refused {
             Refused::Full => Reason::NoRoom,
             Refused::Down => Reason::Gone,
