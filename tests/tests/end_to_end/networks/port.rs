@@ -4,7 +4,8 @@ use tests::node::Node;
 use xtask::failure::{Failure, Result};
 
 /// Reasons for which a port did not get a frame.
-const RECEIVERS: [&str; 4] = ["is sent more than its limit", "no room", "too long", "not ready"];
+const RECEIVERS: [&str; 5] =
+    ["is sent more than its limit", "no room", "too long", "not ready", "the node's own EtherType"];
 
 /// What it has done so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -53,10 +54,16 @@ impl Port {
         }
     }
 
-    /// Frames that came from it and were let through: what it was to get, and did not, is counted with it too.
+    /// Frames that came from it and were dropped. What it was to get, and did not, is left out.
+    pub fn refused(&self) -> BTreeMap<String, u64> {
+        let mut refused = self.dropped.clone();
+        refused.retain(|why, _| !RECEIVERS.contains(&why.as_str()));
+        refused
+    }
+
+    /// Frames that came from it and were let through.
     pub fn let_through(&self) -> u64 {
-        let own = |(why, _): &(&String, &u64)| !RECEIVERS.contains(&why.as_str());
-        self.incoming - self.dropped.iter().filter(own).map(|(_, count)| count).sum::<u64>()
+        self.incoming - self.refused().values().sum::<u64>()
     }
 
     /// Frames that were dropped for this reason.
