@@ -23,7 +23,7 @@ use crate::progress::{say, step};
 use crate::rig::{Firmware, Qemu};
 use crate::setup::guest::{self, Guest};
 use lane::Lane;
-use machine::Machine;
+use machine::{Counted, Machine};
 use std::time::Duration;
 use volumes::{NETWORK, PEER_NAME};
 
@@ -94,17 +94,9 @@ pub(super) fn compare(built: &Artifacts, guest: &Guest, card: Card) -> Result<Va
             let ours = || node.turn(what, TURN).map(machine::Done::per_second);
             let pairs = pairs::compare(ours, || linux.turn(what, TURN).map(machine::Done::per_second))?;
             let counted = node.counted_turn(what, NETWORK, &[guests::NAME])?;
-            let frames = frames(what, counted.done.count);
-            say(&format!(
-                "{what}: {}, Linux itself {}: {pairs}; {:.3} exits a {}: {}; {}",
-                rate(what, pairs.ours),
-                rate(what, pairs.theirs),
-                counted.exits.all() / frames,
-                if what == "echo" { "round trip" } else { "frame" },
-                counted.exits.per(frames),
-                counted.details(),
-            ));
+            tell(what, "Linux itself", &pairs, &counted);
             values.extend(rows(group, what, &pairs));
+            let frames = frames(what, counted.done.count);
             values.insert(format!("{group}.exits_{what}"), counted.exits.all() / frames);
             Ok(())
         })?;
@@ -126,17 +118,9 @@ pub(super) fn guests(built: &Artifacts, guest: &Guest) -> Result<Values> {
             let ours = || node.turn(what, GUESTS_TURN).map(machine::Done::per_second);
             let pairs = pairs::compare(ours, || kvm.turn(what, GUESTS_TURN).map(machine::Done::per_second))?;
             let counted = node.counted_turn(what, NETWORK, &[guests::NAME, PEER_NAME])?;
-            let frames = frames(what, counted.done.count);
-            say(&format!(
-                "{what}: {}, KVM {}: {pairs}; {:.3} exits of both a {}: {}; {}",
-                rate(what, pairs.ours),
-                rate(what, pairs.theirs),
-                counted.exits.all() / frames,
-                if what == "echo" { "round trip" } else { "frame" },
-                counted.exits.per(frames),
-                counted.details(),
-            ));
+            tell(what, "KVM", &pairs, &counted);
             values.extend(rows("net.guests", what, &pairs));
+            let frames = frames(what, counted.done.count);
             values.insert(format!("net.guests.exits_{what}"), counted.exits.all() / frames);
             Ok(())
         })?;
@@ -174,9 +158,21 @@ pub(super) fn instructions(built: &Artifacts, guest: &Guest, counter: &mut Count
     Ok(rows.collect())
 }
 
-/// Frames of so many bytes, or round trips.
+/// How many frames make so many bytes; round trips are counted themselves.
 fn frames(what: &str, count: f64) -> f64 {
     if what == "echo" { count } else { count / SEGMENT }
+}
+
+/// Says what came of turns, beside those of `others`.
+fn tell(what: &str, others: &str, pairs: &Pairs, counted: &Counted) {
+    let (ours, theirs) = (rate(what, pairs.ours), rate(what, pairs.theirs));
+    let frames = frames(what, counted.done.count);
+    let (several, of) = if what == "echo" { (frames, "round trip") } else { (frames / 100.0, "100 frames") };
+    let (exits, kinds) = (counted.exits.all() / several, counted.exits.per(several));
+    let details = counted.details();
+    say(&format!(
+        "{what}: {ours}, {others} {theirs}: {pairs}; {exits:.2} exits per {of}: {kinds}; {details}"
+    ));
 }
 
 fn rate(what: &str, per_second: f64) -> String {
