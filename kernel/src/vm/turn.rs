@@ -188,6 +188,7 @@ fn run(host: &ThisCpu<'_>, guest: &mut GuestCpu, seat: &Arc<Seat>) -> Reason {
             }
         }
     };
+    board.pay();
     if host.look.get() != u64::MAX {
         board.rest();
     }

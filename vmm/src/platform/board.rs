@@ -552,6 +552,12 @@ impl Board {
         self.virtio.iter().fold(false, |again, device| again | device.look(now, pace))
     }
 
+    /// The turn of a vCPU ends: what interrupts were put off go out.
+    #[inline]
+    pub fn pay(&self) {
+        self.virtio.iter().for_each(|device| device.pay(true));
+    }
+
     /// The turn of a vCPU that had promised to look ends.
     #[inline]
     pub fn rest(&self) {

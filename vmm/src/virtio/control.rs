@@ -1,5 +1,6 @@
 //! What a device's transport, queues and requests share: the device status, and the ways to interrupt the guest.
 use super::device::Status;
+use super::put_off::Interrupts;
 use super::queue::Broken;
 use crate::platform::Postponed;
 use crate::platform::pci::Intx;
@@ -29,6 +30,7 @@ pub struct Control {
     intx_disabled: AtomicBool,
     /// A broken ring was logged. Once: a guest could fill the log.
     logged: AtomicBool,
+    interrupts: Interrupts,
     msix: Msix,
     intx: Intx,
     postponed: Arc<Postponed>,
@@ -45,6 +47,7 @@ impl Control {
             config_vector: AtomicU16::new(NO_VECTOR),
             intx_disabled: AtomicBool::new(false),
             logged: AtomicBool::new(false),
+            interrupts: Interrupts::new(),
             msix,
             intx,
             postponed,
@@ -156,20 +159,28 @@ impl Control {
         self.interrupt(self.config_vector(), ISR_CONFIG);
     }
 
-    /// A queue has used buffers.
+    /// A queue has used buffers. Whether a message went out: then a vCPU is about to take it.
     #[inline]
-    pub fn queue_interrupt(&self, vector: u16) {
-        self.interrupt(vector, ISR_QUEUE);
+    pub fn queue_interrupt(&self, vector: u16) -> bool {
+        self.interrupt(vector, ISR_QUEUE)
     }
 
+    /// Whether a message went out.
     #[inline]
-    fn interrupt(&self, vector: u16, isr: u8) {
+    fn interrupt(&self, vector: u16, isr: u8) -> bool {
         if self.msix.enabled() {
-            self.msix.raise(vector);
+            self.msix.raise(vector)
         } else {
             self.isr.fetch_or(isr, Ordering::SeqCst);
             self.update_pin();
+            false
         }
+    }
+
+    /// What is put off of its interrupts.
+    #[inline]
+    pub fn interrupts(&self) -> &Interrupts {
+        &self.interrupts
     }
 
     /// Reads the ISR status, which clears it and releases the pin.

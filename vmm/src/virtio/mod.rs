@@ -66,6 +66,7 @@ mod device;
 pub mod in_flight;
 pub mod net;
 pub mod pci;
+mod put_off;
 pub mod queue;
 pub mod rng;
 pub mod scsi;

@@ -129,12 +129,16 @@ impl Msix {
 
     /// Sends an entry's message, or makes it pending while it is masked. Not there: nothing.
     #[inline]
-    pub fn raise(&self, vector: u16) {
-        let Some(route) = self.routes.get(usize::from(vector)) else { return };
+    pub fn raise(&self, vector: u16) -> bool {
+        let Some(route) = self.routes.get(usize::from(vector)) else { return false };
         match route.load(Ordering::Acquire) {
-            0 => self.raise_closed(vector),
+            0 => {
+                self.raise_closed(vector);
+                false
+            }
             word => {
                 self.fabric.deliver(route::unpack(word));
+                true
             }
         }
     }

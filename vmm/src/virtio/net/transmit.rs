@@ -4,16 +4,26 @@ use super::header::{self, HEADER};
 use crate::virtio::in_flight::InFlight;
 use crate::virtio::queue::{Broken, Chain, Service, Token, Virtqueue};
 use alloc::sync::{Arc, Weak};
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use net::frame::{Headers, LONGEST, Network, Transport};
 use net::nic::{Done, Frame, Offload, SegmentationKind, Sent};
+
+/// A frame that is not longer does not keep its sender from sending on, and its buffer may come back later.
+const SHORT: usize = 1024;
+
+/// What is kept of a frame.
+#[derive(Default)]
+pub(super) struct Kept {
+    /// The chain that it is in.
+    token: AtomicU32,
+    short: AtomicBool,
+}
 
 /// A transmit queue, and the frames of it that somebody has.
 pub(super) struct Transmitter {
     shared: Arc<Shared>,
     queue: Arc<Virtqueue>,
-    /// Of each the chain that it is in.
-    in_flight: InFlight<AtomicU32>,
+    in_flight: InFlight<Kept>,
     this: Weak<Self>,
 }
 
@@ -23,7 +33,7 @@ impl Transmitter {
         Arc::new_cyclic(|this| Self { shared: shared.clone(), queue, in_flight, this: this.clone() })
     }
 
-    pub fn in_flight(&self) -> &InFlight<AtomicU32> {
+    pub fn in_flight(&self) -> &InFlight<Kept> {
         &self.in_flight
     }
 
@@ -54,7 +64,11 @@ impl Transmitter {
             return None;
         }
         let token = chain.token.bits();
-        let tag = self.in_flight.add(true, |kept| kept.store(token, Ordering::Relaxed))?;
+        let keep = |kept: &Kept| {
+            kept.token.store(token, Ordering::Relaxed);
+            kept.short.store(bytes <= SHORT, Ordering::Relaxed);
+        };
+        let tag = self.in_flight.add(true, keep)?;
         let to = self.this.upgrade()?;
         self.shared.wire.transmit(&frame, &headers, Done { to, tag });
         Some((bytes >> 12) as u32)
@@ -104,8 +118,12 @@ impl Sent for Transmitter {
     fn sent(&self, tag: u64) {
         // Who tells of what he was not given is not to reach the guest.
         let Some(kept) = self.in_flight.get(tag) else { return };
-        let token = Token::from_bits(kept.load(Ordering::Relaxed));
-        self.queue.give_back(token, 0, |_| ());
+        let token = Token::from_bits(kept.token.load(Ordering::Relaxed));
+        if kept.short.load(Ordering::Relaxed) {
+            self.queue.give_back_later(token);
+        } else {
+            self.queue.give_back(token, 0, |_| ());
+        }
         self.in_flight.remove(tag);
         // The guest was told not to notify.
         if self.queue.is_quiet() {

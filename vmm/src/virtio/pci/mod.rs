@@ -122,6 +122,7 @@ impl Transport {
     /// A vCPU in its turn looks at the queues that the guest need not notify of. Whether it is to come again after
     /// `pace` at the latest.
     pub fn look(&self, now: Nanos, pace: Nanos) -> bool {
+        self.pay(false);
         let mut again = false;
         for (number, queue) in (0..).zip(&self.queues) {
             again |= queue.look(now, pace);
@@ -130,6 +131,14 @@ impl Transport {
             }
         }
         again
+    }
+
+    /// Interrupts that were put off go out, if they are due now that a vCPU is about to enter its guest, or ends its turn.
+    #[inline]
+    pub fn pay(&self, ends: bool) {
+        if self.control.interrupts().look(ends) {
+            self.queues.iter().for_each(|queue| queue.pay());
+        }
     }
 
     /// The vCPU's turn ends.

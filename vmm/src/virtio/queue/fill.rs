@@ -134,12 +134,9 @@ impl Virtqueue {
     fn give_back_all(&self, chains: &[(Token, u32)]) -> bool {
         let mut used = self.used.lock();
         let Some(ring) = used.as_mut() else { return false };
-        let wanted = match ring {
-            Used::Split(ring) => ring.push(chains),
-            Used::Packed(ring) => ring.push(chains),
-        };
-        if wanted {
-            self.control.queue_interrupt(self.vector());
+        let entries = either!(Used, ring, r => r.push(chains));
+        if either!(Used, ring, r => r.wants(entries)) && self.control.queue_interrupt(self.vector()) {
+            self.control.interrupts().told();
         }
         true
     }

@@ -138,6 +138,8 @@ pub struct Virtqueue {
     watch: Watch,
     source: Mutex<Source>,
     used: Mutex<Option<Used>>,
+    /// Entries of the used side of which the guest may want to be told. Changed under that lock.
+    owed: AtomicU16,
 }
 
 impl Virtqueue {
@@ -154,6 +156,7 @@ impl Virtqueue {
             watch: Watch::new(),
             source: Mutex::new(Source { ring: None, chain: Chain::new(memory, segments) }),
             used: Mutex::new(None),
+            owed: AtomicU16::new(0),
         }
     }
 
@@ -218,7 +221,10 @@ impl Virtqueue {
     /// Lets go of the rings: nothing of the queue touches guest memory afterwards.
     pub fn disable(&self) {
         self.source.lock().ring = None;
-        *self.used.lock() = None;
+        let mut used = self.used.lock();
+        *used = None;
+        self.take_owed();
+        drop(used);
         self.set_vector(NO_VECTOR);
     }
 
@@ -362,8 +368,54 @@ impl Virtqueue {
         let mut used = self.used.lock();
         let Some(ring) = used.as_mut() else { return };
         finish(&self.memory);
-        if either!(Used, ring, r => r.push(&[(token, bytes)])) {
+        let entries = either!(Used, ring, r => r.push(&[(token, bytes)])) + self.take_owed();
+        if either!(Used, ring, r => r.wants(entries)) {
             self.control.queue_interrupt(self.vector());
         }
+    }
+
+    /// As [`Self::give_back`], of a chain of which nothing was written. Where the guest is just being interrupted by
+    /// another queue of the device, it is not interrupted for this one as well, but in its next exit ([`Self::pay`]): until
+    /// then it may have looked by itself.
+    #[inline]
+    pub fn give_back_later(&self, token: Token) {
+        if !self.control.interrupts().is_told() {
+            return self.give_back(token, 0, |_| ());
+        }
+        let mut used = self.used.lock();
+        let Some(ring) = used.as_mut() else { return };
+        let entries = either!(Used, ring, r => r.push(&[(token, 0)])) + self.take_owed();
+        if !either!(Used, ring, r => r.wants(entries)) {
+            return;
+        }
+        self.owed.store(entries, Ordering::Relaxed);
+        drop(used);
+        if !self.control.interrupts().owe() {
+            self.pay();
+        }
+    }
+
+    /// Interrupts the guest for what it was not told of, if it still wants to know.
+    #[cold]
+    pub fn pay(&self) {
+        let used = self.used.lock();
+        let owed = self.take_owed();
+        if owed != 0
+            && let Some(ring) = used.as_ref()
+            && either!(Used, ring, r => r.wants(owed))
+        {
+            self.control.queue_interrupt(self.vector());
+        }
+    }
+
+    /// Under the lock of the used side.
+    #[inline]
+    fn take_owed(&self) -> u16 {
+        let owed = self.owed.load(Ordering::Relaxed);
+        if owed != 0 {
+            self.owed.store(0, Ordering::Relaxed);
+        }
+        // As many as there are in a ring are all.
+        owed.min(MAX_SIZE)
     }
 }

@@ -161,10 +161,10 @@ impl Available {
 }
 
 impl Used {
-    /// Gives chains back, all at once, each with how many bytes of its writable part were written. Whether the guest wants
-    /// an interrupt for them.
+    /// Gives chains back, all at once, each with how many bytes of its writable part were written. By how many entries that
+    /// takes the ring on.
     #[inline]
-    pub fn push(&mut self, chains: &[(Token, u32)]) -> bool {
+    pub fn push(&mut self, chains: &[(Token, u32)]) -> u16 {
         let (mut entries, mut first) = (0u16, None);
         for (token, bytes) in chains {
             let at = 16 * u32::from(self.next.index);
@@ -181,8 +181,15 @@ impl Used {
             self.next.advance(taken, self.size);
             entries = entries.wrapping_add(taken);
         }
-        let Some((at, flags)) = first else { return false };
-        self.ring.store_u16(at, flags);
+        if let Some((at, flags)) = first {
+            self.ring.store_u16(at, flags);
+        }
+        entries
+    }
+
+    /// Whether the guest wants an interrupt for the last so many entries.
+    #[inline]
+    pub fn wants(&self, entries: u16) -> bool {
         // The guest must see the descriptor before we see whether it wants to know.
         fence(Ordering::SeqCst);
         match self.driver.load_u16(FLAGS) {

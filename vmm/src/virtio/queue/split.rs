@@ -155,10 +155,10 @@ impl Available {
 }
 
 impl Used {
-    /// Gives chains back, all at once, each with how many bytes of its writable part were written. Whether the guest wants
-    /// an interrupt for them.
+    /// Gives chains back, all at once, each with how many bytes of its writable part were written. By how many entries that
+    /// takes the ring on.
     #[inline]
-    pub fn push(&mut self, chains: &[(Token, u32)]) -> bool {
+    pub fn push(&mut self, chains: &[(Token, u32)]) -> u16 {
         let before = self.next;
         for (token, bytes) in chains {
             let at = ENTRIES + 8 * u32::from(self.next & (self.size - 1));
@@ -167,12 +167,18 @@ impl Used {
             self.next = self.next.wrapping_add(1);
         }
         self.device.store_u16(INDEX, self.next);
+        self.next.wrapping_sub(before)
+    }
+
+    /// Whether the guest wants an interrupt for the last so many entries.
+    #[inline]
+    pub fn wants(&self, entries: u16) -> bool {
         // The guest must see the index before we see whether it wants to know (2.7.7.1).
         fence(Ordering::SeqCst);
         if !self.features.event_idx {
             return self.driver.load_u16(FLAGS) & NO_INTERRUPT == 0;
         }
         let event = self.driver.load_u16(ENTRIES + 2 * u32::from(self.size));
-        crosses(event, self.next, before)
+        crosses(event, self.next, self.next.wrapping_sub(entries))
     }
 }

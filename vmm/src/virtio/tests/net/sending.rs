@@ -1,5 +1,6 @@
 //! What the guest sends.
 use super::*;
+use crate::virtio::net::Delivery;
 use ::net::frame::{LONGEST, Transport};
 use ::net::nic::{Checksum, Segmentation, SegmentationKind};
 
@@ -94,4 +95,43 @@ fn a_reset_waits_for_frames_under_way_and_nothing_is_written_for_them() {
     assert_eq!(card.rig.status(), 0);
     assert_eq!(card.transmit.used(), None);
     assert_eq!(card.wire.drivers.lock().unwrap()[..], [false, true, false]);
+}
+
+#[test]
+fn a_guest_that_is_interrupted_for_what_comes_is_not_for_what_it_has_sent_if_it_looks_by_itself() {
+    for features in [Feature::EVENT_IDX, Feature::RING_PACKED | Feature::EVENT_IDX] {
+        for looks in [true, false] {
+            let mut card = Card::new(LINUX | features);
+            let out = datagram(OTHER, MAC, &[1; 80]);
+            let come = |card: &mut Card| {
+                card.offer(2048);
+                card.receive.enable_interrupts();
+                let frame = datagram(MAC, OTHER, &[1; 80]);
+                let frame = Frame { beginning: &frame, rest: &[], offload: Offload::default() };
+                assert_eq!(card.port.receive(&frame, 0, None), Delivery::Done);
+            };
+            // The one that comes and the one that is sent are told of at once.
+            card.transmit.enable_interrupts();
+            card.send(plain(), &out, 4096);
+            come(&mut card);
+            assert!(card.wire.finish());
+            card.rig.board.look(0, 0);
+            assert_eq!([card.rig.interrupt(0), card.rig.interrupt(0)], [Some(0x61), None], "{features:x}");
+            // The guest sends on, and has looked before.
+            if looks {
+                assert!(card.transmit.used().is_some());
+                card.transmit.enable_interrupts();
+            }
+            card.rig.board.look(0, 0);
+            assert_eq!(card.rig.interrupt(0), (!looks).then_some(0x62), "{features:x} {looks}");
+            // Where nothing comes, it is told at once.
+            card.send(plain(), &out, 4096);
+            if !looks {
+                assert!(card.transmit.used().is_some());
+                card.transmit.enable_interrupts();
+            }
+            assert!(card.wire.finish());
+            assert_eq!(card.rig.interrupt(0), Some(0x62), "{features:x} {looks}");
+        }
+    }
 }
