@@ -17,6 +17,11 @@ fn configuration(guest_memory: &str) -> String {
         r#"# What 'cargo xtask run' starts; written anew by each run.
 [node]
 name = "n1"
+address = "dhcp"
+
+[[network]]
+name = "lan"
+uplink = "eth0"
 
 [[vm]]
 name = "debian"
@@ -25,18 +30,34 @@ memory = "{guest_memory}"
 kernel = "vmlinuz"
 initrd = "initrd.img"
 cmdline = "console=ttyS0"
+nics = [{{ network = "lan" }}]
 autostart = true
 "#
     )
 }
 
-/// The guest's first program: a shell on the console, and power-off after it.
+/// QEMU's network of its own, behind the host's, with a DHCP server; the machine's card on it.
+const CARD: [&str; 4] = ["-netdev", "user,id=world", "-device", "virtio-net-pci,disable-legacy=on,netdev=world"];
+
+/// What the guest does with an address that it was given (udhcpc's script).
+const DHCP_SCRIPT: &str = "#!/bin/sh
+[ \"$1\" = bound ] || exit 0
+ip addr add $ip/${mask:-24} dev $interface
+[ -n \"$router\" ] && ip route add default via ${router%% *}
+[ -n \"$dns\" ] && echo \"nameserver ${dns%% *}\" >/etc/resolv.conf
+exit 0
+";
+
+/// The guest's first program: a shell on the console, and power-off after it. An address is asked for meanwhile.
 const INIT: &str = "#!/bin/sh
 /bin/busybox --install -s /bin
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
+for module in $(cat /modules/order); do insmod /modules/$module.ko; done
 hostname debian
+ip link set lo up
+ip link set eth0 up && udhcpc -i eth0 -s /etc/dhcp -b -q >/dev/null 2>&1 &
 echo
 echo \"Debian's kernel $(uname -r) on $(grep -c ^processor /proc/cpuinfo) CPUs,\" \\
   \"$(awk '/MemTotal/ { print int($2 / 1024) }' /proc/meminfo) MiB; 'exit' powers the VM off.\"
@@ -126,7 +147,7 @@ pub fn command(mut args: Args) -> Result<ExitCode> {
     match rig {
         Rig::Qemu { machine, cpus, memory_mib, cpu, more } => {
             let qemu = Qemu::new(Medium::Disk(medium)).machine(machine).cpu(cpu).cpus(cpus);
-            let status = qemu.memory_mib(memory_mib).may_reboot().args(more).run_in_terminal()?;
+            let status = qemu.memory_mib(memory_mib).may_reboot().args(CARD).args(more).run_in_terminal()?;
             if !status.success() {
                 return Err(Failure::new(format!("QEMU ended with {status}")));
             }
@@ -146,7 +167,10 @@ fn default_configuration(guest: &Guest, guest_memory: &str, folder: &Path) -> Re
         fs::write(&path, content).context(|| format!("cannot write {}", path.display()))?;
         Ok(path)
     };
-    put("initrd.img", &Initramfs::busybox(guest, INIT)?.finish())?;
+    let mut initrd = Initramfs::busybox(guest, INIT)?;
+    initrd.modules(&guest.modules(&["virtio_pci", "virtio_net"])?);
+    initrd.file("etc/dhcp", 0o755, DHCP_SCRIPT.as_bytes());
+    put("initrd.img", &initrd.finish())?;
     let kernel = guest.kernel();
     put("vmlinuz", &fs::read(&kernel).context(|| format!("cannot read {}", kernel.display()))?)?;
     put("purevisor.toml", configuration(guest_memory).as_bytes())
