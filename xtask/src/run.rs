@@ -37,7 +37,8 @@ autostart = true
 }
 
 /// QEMU's network of its own, behind the host's, with a DHCP server; the machine's card on it.
-const CARD: [&str; 4] = ["-netdev", "user,id=world", "-device", "virtio-net-pci,disable-legacy=on,netdev=world"];
+const CARD: [&str; 4] =
+    ["-netdev", "user,id=world", "-device", "virtio-net-pci,disable-legacy=on,netdev=world"];
 
 /// What the guest does with an address that it was given (udhcpc's script).
 const DHCP_SCRIPT: &str = "#!/bin/sh
