@@ -82,6 +82,15 @@ struct Inner {
     stalled: bool,
 }
 
+impl Inner {
+    /// All that wait, but for one that is just handed on.
+    fn take(&mut self) -> Vec<Held> {
+        let all: Vec<Held> = self.frames.take().collect();
+        self.copied -= all.iter().map(|held| held.copy.len()).sum::<usize>();
+        all
+    }
+}
+
 impl Held {
     pub fn frame(&self) -> Frame<'_> {
         Frame { beginning: &self.beginning, rest: &self.rest, offload: self.offload }
@@ -185,11 +194,10 @@ impl Waiting {
     /// Drops what waits.
     pub fn flush(&self) {
         let mut inner = self.inner.lock();
-        let all = inner.frames.take();
-        inner.copied = 0;
+        let all = inner.take();
         self.some.store(inner.busy, Ordering::Release);
         drop(inner);
-        all.for_each(|held| held.end(Err(Reason::Gone)));
+        all.into_iter().for_each(|held| held.end(Err(Reason::Gone)));
     }
 
     /// Drops what waits from a source that is gone.
@@ -216,11 +224,10 @@ impl Waiting {
             return true;
         }
         inner.stalled = true;
-        let all = inner.frames.take();
-        inner.copied = 0;
+        let all = inner.take();
         self.some.store(false, Ordering::Release);
         drop(inner);
-        all.for_each(|held| held.end(Err(Reason::NoRoom)));
+        all.into_iter().for_each(|held| held.end(Err(Reason::NoRoom)));
         false
     }
 }
