@@ -12,6 +12,13 @@ const REGULAR: u32 = 0o100000;
 const SYMLINK: u32 = 0o120000;
 const CHARACTER_DEVICE: u32 = 0o020000;
 
+/// What a guest does with an address that it was given (udhcpc's script).
+pub const DHCP_SCRIPT: &str = "#!/bin/sh\n\
+    [ \"$1\" = bound ] || exit 0\n\
+    ip addr add $ip/${mask:-24} dev $interface\n\
+    [ -n \"$router\" ] && ip route add default via ${router%% *}\n\
+    echo \"GUEST address $ip\"\n";
+
 /// An archive that grows entry by entry. Folders on the way to an entry are made as needed; everything
 /// belongs to root.
 #[derive(Clone, Debug, Default)]

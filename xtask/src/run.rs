@@ -2,7 +2,7 @@
 use crate::args::Args;
 use crate::failure::{Context, Failure, Result};
 use crate::image::{self, Contents};
-use crate::initramfs::Initramfs;
+use crate::initramfs::{DHCP_SCRIPT, Initramfs};
 use crate::progress::say;
 use crate::rig::{Bochs, Machine, Medium, Qemu, bochs};
 use crate::setup::guest::Guest;
@@ -39,15 +39,6 @@ autostart = true
 /// QEMU's network of its own, behind the host's, with a DHCP server; the machine's card on it.
 const CARD: [&str; 4] =
     ["-netdev", "user,id=world", "-device", "virtio-net-pci,disable-legacy=on,netdev=world"];
-
-/// What the guest does with an address that it was given (udhcpc's script).
-const DHCP_SCRIPT: &str = "#!/bin/sh
-[ \"$1\" = bound ] || exit 0
-ip addr add $ip/${mask:-24} dev $interface
-[ -n \"$router\" ] && ip route add default via ${router%% *}
-[ -n \"$dns\" ] && echo \"nameserver ${dns%% *}\" >/etc/resolv.conf
-exit 0
-";
 
 /// The guest's first program: a shell on the console, and power-off after it. An address is asked for meanwhile.
 const INIT: &str = "#!/bin/sh

@@ -6,14 +6,11 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering};
 use mgmt::shell::node::{CAPTURED_BYTES, CaptureInfo};
-use net::capture::{Capture, CaptureError, Cursor, Filter};
+use net::capture::{Capture, CaptureError, Cursor, Filter, RECORD};
 use net::frame::Headers;
 use net::nic::Frame;
 use net::offload;
 use spin::Mutex;
-
-/// Bytes of a record's header.
-const RECORD: usize = 16;
 
 /// What is kept of a network.
 #[derive(Default)]

@@ -78,8 +78,8 @@ impl fmt::Display for CaptureError {
 
 /// Bytes of the file's header.
 const FILE: usize = 24;
-/// Bytes of a record's.
-const RECORD: usize = 16;
+/// Bytes of a record's, before those of its frame.
+pub const RECORD: usize = 16;
 const NANOSECONDS: u32 = 0xa1b2_3c4d;
 const ETHERNET: u32 = 1;
 const SECOND: u64 = 1_000_000_000;

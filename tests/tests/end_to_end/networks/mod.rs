@@ -27,14 +27,7 @@ use tests::prepared::prepared;
 use tests::shell::does;
 use tests::volume::Volume;
 use xtask::failure::{Failure, Result};
-use xtask::initramfs::Initramfs;
-
-/// What a guest does with an address that it was given (udhcpc's script).
-const DHCP_SCRIPT: &str = "#!/bin/sh\n\
-    [ \"$1\" = bound ] || exit 0\n\
-    ip addr add $ip/${mask:-24} dev $interface\n\
-    [ -n \"$router\" ] && ip route add default via ${router%% *}\n\
-    echo \"GUEST address $ip\"\n";
+use xtask::initramfs::{DHCP_SCRIPT, Initramfs};
 
 /// A Debian guest with these NICs.
 fn vm(name: &str, nics: &str) -> String {
